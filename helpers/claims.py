@@ -1,0 +1,43 @@
+"""Findings that a run can confirm or refute."""
+
+from helpers import session
+
+_claims: dict[str, tuple[str, str]] = {}  # text -> (verdict, line to show), in the order first claimed
+
+
+def claim(text: str, value, at_least=None, at_most=None, between=None) -> None:
+    """Print whether `value` lies within the bounds, which count as inside, and remember it for `summary`.
+
+    `value`: a number, a bool, or a tensor or array of one element; NaN fails. The bounds: `at_least`, `at_most`, both
+    of them, or `between=(low, high)`. A run with caveats is not judged. A text claimed again replaces the old claim.
+    """
+    if (between is None) == (at_least is None and at_most is None):
+        raise ValueError("A claim needs a bound: at_least, at_most, both of these, or between=(low, high) alone.")
+    low, high = between or (at_least, at_most)
+    value = float(value)
+    if session.caveats:
+        verdict = f"not judged ({', '.join(session.caveats)})"
+    else:
+        inside = (low is None or value >= float(low)) and (high is None or value <= float(high))  # False for NaN
+        verdict = "holds" if inside else "FAILS"
+    if low is None or high is None:
+        bound = f"at most {_short(high)}" if low is None else f"at least {_short(low)}"
+    else:
+        bound = f"between {_short(low)} and {_short(high)}"
+    line = f"{verdict}: {text}: {_short(value)} ({bound})"
+    _claims[text] = verdict, line
+    print(line)
+
+
+def summary() -> None:
+    """List the claims of this notebook, then raise an AssertionError that names those that failed."""
+    print("\n".join(line for _, line in _claims.values()) or "no claims")
+    failed = [text for text, (verdict, _) in _claims.items() if verdict == "FAILS"]
+    if failed:
+        raise AssertionError(f"{len(failed)} of {len(_claims)} claims failed: {'; '.join(failed)}.")
+
+
+def _short(value) -> str:
+    """Format with four significant digits; whole thousands are written out rather than as a power of ten."""
+    value = float(value)
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"

@@ -1,0 +1,217 @@
+"""Many multilayer perceptrons of one shape, trained side by side as one batched computation, all of it by hand.
+
+The networks of an ensemble see the same batches, so the first layer of all of them is one matrix product.
+Sizes in comments and docstrings: M networks, B images, D pixels, H units of a layer, C classes.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+# A configuration names what differs from these. The networks of one ensemble agree in the keys of SHARED ...
+SHARED = {
+    "hidden": (64,),  # units of each hidden layer; () is the linear model
+    "activation": "relu",
+    "batch_size": 128,
+    "epochs": 3,
+    "momentum": 0.0,
+    "falling_rate": False,  # the learning rate falls linearly to 0
+    "train_size": None,  # use the first so many training images; None: all
+}
+# ... and each has its own values of these.
+OWN = {
+    "init": "he",  # "he", "xavier", or the half-width a of U(-a, a) in every layer
+    "init_seed": None,  # None: the seed of the trial
+    "lr": 0.1,
+    "weight_decay": 0.0,
+    "dropout": 0.0,  # probability, on every hidden layer
+}
+
+# name -> (function, its derivative written in terms of the function's value)
+ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
+    "identity": (lambda z: z, torch.ones_like),
+    "relu": (lambda z: z.clamp_min(0), lambda a: (a > 0).to(a.dtype)),
+    "leaky relu": (lambda z: torch.maximum(z, 0.01 * z), lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype)),
+    "sigmoid": (torch.sigmoid, lambda a: a * (1 - a)),
+    "tanh": (torch.tanh, lambda a: 1 - a * a),
+    "softsign": (lambda z: z / (1 + z.abs()), lambda a: (1 - a.abs()) ** 2),
+}
+
+
+def init_bound(init: str | float, fan_in: int, fan_out: int) -> float:
+    """Return a of U(-a, a), whose variance is a^2 / 3: 2 / fan_in for He et al. 2015, else Glorot and Bengio 2010."""
+    match init:
+        case "he":
+            return sqrt(6 / fan_in)
+        case "xavier":
+            return sqrt(6 / (fan_in + fan_out))
+        case int() | float():
+            return float(init)
+    raise ValueError(f'init must be "he", "xavier" or a number, not {init!r}.')
+
+
+def side_by_side(weight: Tensor) -> Tensor:
+    """View the first layer's weights (M, D, H) as the one matrix (D, M*H) as which they lie in memory."""
+    return weight.transpose(0, 1).flatten(1)
+
+
+class Ensemble:
+    """M networks: `weights` (M, fan_in, fan_out) and `biases` (M, 1, fan_out) layer by layer."""
+
+    def __init__(self, sizes: list[int], activation: str, inits: list, seeds: list[int], like: Tensor):
+        """Draw one network per entry of `inits` and `seeds`, biases 0, with the device and dtype of `like`.
+
+        Equal seeds draw equal numbers, up to the scale that `inits` gives them.
+        """
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}.")
+        self.function, self.derivative = ACTIVATIONS[activation]
+        self.noise = torch.Generator(like.device)  # of the dropout masks
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.weights, self.biases = [], []
+        for fan_in, fan_out in pairwise(sizes):
+            drawn = [
+                init_bound(init, fan_in, fan_out) * (2 * torch.rand(fan_in, fan_out, generator=generator) - 1)
+                for init, generator in zip(inits, generators, strict=True)
+            ]
+            # Only the first layer takes the same input in every network: its weights lie side by side.
+            weight = torch.stack(drawn) if self.weights else torch.stack(drawn, 1).transpose(0, 1)
+            self.weights.append(weight.to(like))
+            self.biases.append(like.new_zeros(len(seeds), 1, fan_out))
+
+    def forward(self, images: Tensor, drop: Tensor | None = None) -> tuple[list[Tensor], list[Tensor], Tensor]:
+        """Return the hidden activations (M, B, H), their slopes da/dz, and the logits (M, B, C)."""
+        z = images @ side_by_side(self.weights[0])  # (B, M*H)
+        z = z.view(len(images), len(self.weights[0]), -1).transpose(0, 1) + self.biases[0]  # (M, B, H)
+        hidden, slopes = [], []
+        for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
+            a = self.function(z)
+            slope = self.derivative(a)
+            if drop is not None:  # inverted dropout: evaluation needs no correction
+                kept = torch.rand(a.shape, generator=self.noise, device=a.device) >= drop
+                a, slope = a * kept / (1 - drop), slope * kept / (1 - drop)
+            hidden.append(a)
+            slopes.append(slope)
+            z = torch.baddbmm(bias, a, weight)
+        return hidden, slopes, z
+
+    def backward(self, images: Tensor, labels: Tensor, scale: Tensor, drop: Tensor | None = None):
+        """Return the losses (M,) and the gradients times `scale` (M, 1, 1), as (left, right, bias) for each layer.
+
+        The weights' gradient is the product left @ right, not multiplied out so that it can be added in place.
+        """
+        hidden, slopes, logits = self.forward(images, drop)
+        rows = torch.arange(len(labels), device=labels.device)
+        log_p = logits.log_softmax(2)
+        losses = -log_p[:, rows, labels].mean(1)
+        delta = log_p.exp()
+        delta[:, rows, labels] -= 1
+        delta *= scale / len(labels)  # all that follows is linear in delta: the scale enters here, once
+        gradients = []
+        for weight, a, slope in zip(self.weights[:0:-1], hidden[::-1], slopes[::-1], strict=True):
+            gradients.append((a.transpose(1, 2), delta, delta.sum(1, keepdim=True)))
+            delta = torch.bmm(delta, weight.transpose(1, 2)) * slope
+        gradients.append((images.T, delta.transpose(0, 1).flatten(1), delta.sum(1, keepdim=True)))
+        return losses, gradients[::-1]
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean cross-entropy (M,) and the accuracy (M,)."""
+        losses, hits = 0, 0
+        for x, y in zip(images.split(1000), labels.split(1000), strict=True):
+            logits = self.forward(x)[2]
+            losses += (logits.logsumexp(2) - logits[:, torch.arange(len(y), device=y.device), y]).sum(1)
+            hits += (logits.argmax(2) == y).sum(1)
+        return losses / len(labels), hits / len(labels)
+
+
+class SGD:
+    """v <- momentum v - lr (gradient + decay w), w <- w + v, without a tensor for the gradient."""
+
+    def __init__(self, networks: Ensemble, momentum: float = 0.0, decay: Tensor | None = None):
+        """Take over the networks; `decay` (M, 1, 1) holds one weight decay for each of them, None is none."""
+        self.networks, self.momentum, self.decay = networks, momentum, decay
+        parameters = [*networks.weights, *networks.biases]
+        # Without momentum v need not be kept: each step goes straight into w.
+        self.velocities = [torch.zeros_like(p) for p in parameters] if momentum else parameters
+
+    def step(self, images: Tensor, labels: Tensor, lr: Tensor, drop: Tensor | None = None) -> Tensor:
+        """Train on one batch with the rates `lr` (M, 1, 1); return the losses (M,) before the step."""
+        losses, gradients = self.networks.backward(images, labels, -lr, drop)
+        weights, biases = self.networks.weights, self.networks.biases
+        keep = self.momentum or 1
+        for layer, (left, right, bias) in enumerate(gradients):
+            w, v, v_bias = weights[layer], self.velocities[layer], self.velocities[len(weights) + layer]
+            pull = None if self.decay is None else lr * self.decay * w
+            if layer == 0:
+                torch.addmm(side_by_side(v), left, right, beta=keep, out=side_by_side(v))
+            else:
+                torch.baddbmm(v, left, right, beta=keep, out=v)
+            if pull is not None:
+                v -= pull
+            v_bias.mul_(keep).add_(bias)
+            if self.momentum:
+                w += v
+                biases[layer] += v_bias
+        return losses
+
+
+def complete(configs: list[dict]) -> list[dict]:
+    """Return the configurations with every default filled in; all must agree in the keys of SHARED."""
+    if unknown := {key for config in configs for key in config} - {*SHARED, *OWN}:
+        raise ValueError(f"no such setting: {', '.join(sorted(unknown))}; there are {', '.join([*SHARED, *OWN])}.")
+    configs = [SHARED | OWN | config for config in configs]
+    for key in SHARED:
+        if any(config[key] != configs[0][key] for config in configs):
+            raise ValueError(f"the networks of one ensemble must agree in {key!r}: train them in groups.")
+    return configs
+
+
+@torch.no_grad()
+def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[dict]:
+    """Train one network per configuration, all on the same batches, and return the figures of each.
+
+    `data`: training images (N, D) as floats and labels (N,), then the same two for validation, on one device.
+    `seed` decides the order of the data, the dropout and, without "init_seed", the initial weights. A result
+    holds lists with the training loss (mean over the epoch's batches), the validation loss and the validation
+    accuracy after each epoch, and the last entry of each.
+    """
+    images, labels, val_images, val_labels = data
+    configs = complete(configs)
+    shared = configs[0]
+    lr, decay, drop = (
+        torch.tensor([config[key] for config in configs], dtype=images.dtype, device=images.device).view(-1, 1, 1)
+        for key in ("lr", "weight_decay", "dropout")
+    )
+    networks = Ensemble(
+        sizes=[images.shape[1], *shared["hidden"], 10],
+        activation=shared["activation"],
+        inits=[config["init"] for config in configs],
+        seeds=[seed if config["init_seed"] is None else config["init_seed"] for config in configs],
+        like=images[:0],
+    )
+    sgd = SGD(networks, shared["momentum"], decay if decay.any() else None)
+    drop = drop if drop.any() else None
+    networks.noise.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    count = min(shared["train_size"] or len(images), len(images))
+    steps = shared["epochs"] * -(-count // shared["batch_size"])
+    step, history = 0, []
+    for _ in range(shared["epochs"]):
+        train_losses = 0
+        for batch in torch.randperm(count, generator=order).to(images.device).split(shared["batch_size"]):
+            rate = lr * (1 - step / steps) if shared["falling_rate"] else lr
+            losses = sgd.step(images[batch], labels[batch], rate, drop)
+            train_losses += losses * (len(batch) / count)
+            step += 1
+        history.append((train_losses, *networks.evaluate(val_images, val_labels)))
+    names = "train_loss", "val_loss", "val_accuracy"
+    curves = {
+        name: torch.stack(values, 1).tolist() for name, values in zip(names, zip(*history, strict=True), strict=True)
+    }
+    return [
+        {name: curves[name][m][-1] for name in names} | {f"{name}_curve": curves[name][m] for name in names}
+        for m in range(len(configs))
+    ]

@@ -1,0 +1,295 @@
+"""Studies of many trials: in parallel, resumable, each result written down as soon as it is there.
+
+`with joblib.parallel_config(...)` around a call of `study` says where its trials run; without it, in one process for
+each core of this machine. `parallel_config(n_jobs=4)` takes four of them, `n_jobs=1` this process alone. A cluster:
+
+    client = dask.distributed.Client()             # workers of this machine; or Client("scheduler:8786")
+    with joblib.parallel_config(backend="dask"):
+        table = study(...)
+
+    ray.util.joblib.register_ray()
+    with joblib.parallel_config(backend="ray"):
+        table = study(...)
+
+Start it after the set-up cell; workers of other machines need the project's folder on their PYTHONPATH. Dask runs a
+trial again where its worker has died, but waits for ever on one that always kills it; joblib's own processes do not.
+"""
+
+import functools
+import itertools
+import json
+import math
+import operator
+import os
+import random
+import re
+import sys
+import time
+import traceback
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import joblib
+import pandas as pd
+import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import get_active_backend
+
+from helpers import session
+from helpers.fingerprint import fingerprint
+from helpers.progress import progress
+
+RESERVED = ("seed", "seconds", "error")  # columns of the table beside those of configs and results
+
+
+def study(name: str, trial, configs, seeds, keep: bool = False) -> pd.DataFrame:
+    """Run `trial(config, seed)` for each config and seed; return a table with one row a trial, in that order.
+
+    `trial` returns a dict of numbers, or of lists of them. A config is a dict of numbers, strings, bools, None and
+    lists of them (the trial and the table get tuples). The columns: config, seed, result, seconds, error ("" if fine).
+
+    Every finished trial is appended at once to runs/NAME/CODE.jsonl, or with `keep` to runs/kept/NAME/CODE.jsonl
+    (committed with git), where CODE is the trial's fingerprint. A trial that is found there with the same config and
+    seed is not run again; results of other code are never used. A trial that raises does not stop the others: its
+    error is written down, and it is tried again at the next call, since the cause may have passed, as a full disk does.
+
+    In its worker a trial has one torch thread and flushes denormal numbers to zero. It seeds its own random numbers
+    and loads its data itself. One that loads stand-in data unknown to this process raises a RuntimeError here;
+    ValueError or TypeError for anything unfit as a name, config, seed or result.
+    """
+    trials = _trials(configs, seeds)
+    path = _path(name, trial, keep)
+    found = _parse(path.read_bytes().splitlines()) if path.exists() else {}
+    records = {key: found[key] for key in trials if key in found and not found[key]["error"]}
+    groups = _groups(trial, [pair for key, pair in trials.items() if key not in records])
+    if not groups:
+        print(f"{name}: {len(trials)} trials read from {os.path.relpath(path, session.ROOT)}, nothing to run")
+    else:
+        if not path.exists() and (others := list(path.parent.glob("*.jsonl"))):
+            print(f"{name}: the trial's code is new; results of other code stay unused in {len(others)} files")
+        finished = _all(functools.partial(_run, trial, list(session.caveats)), groups)
+        with closing(finished), progress(initial=len(records), total=len(trials), desc=name) as bar:
+            for (configs_done, seed), outcome in finished:
+                records |= _append(path, configs_done, seed, *outcome)
+                bar.update(len(configs_done))
+    if errors := [records[key]["error"] for key in trials if records[key]["error"]]:
+        print(f"{name}: {len(errors)} of {len(trials)} trials failed, the next call tries them again. {errors[0]}")
+    return _table(trials, records)
+
+
+def batched(same, at_most=None):
+    """Mark a trial that trains several networks at once: `trial(configs, seed)` returns a list of dicts, one a config.
+
+    Trials with the same seed and the same values of the config keys `same` go into one call, `at_most` many, an int
+    or a function of one of their configs. Which of them come together must not change a result: after a resumption
+    it is others. They are written down when their call returns, each with an equal share of its seconds.
+    """
+
+    def mark(trial):
+        trial.batched = (same,) if isinstance(same, str) else tuple(same), at_most
+        return trial
+
+    return mark
+
+
+def grid(**values) -> list[dict]:
+    """Return a config for each combination of the values: lists of them, or a single one."""
+    lists = ([v] if isinstance(v, str) or not hasattr(v, "__iter__") else v for v in values.values())
+    return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*lists)]
+
+
+def sample(n: int, seed: int, **values) -> list[dict]:
+    """Return `n` random configs; a value is `uniform`, `log_uniform`, `choice`, or a constant.
+
+    A larger `n` adds to the same configs, and a further key leaves the values of the others as they are.
+    """
+    randoms = {key: random.Random(f"{seed} {key}") for key in values}
+    return [{key: v(randoms[key]) if callable(v) else v for key, v in values.items()} for _ in range(n)]
+
+
+def uniform(low: float, high: float):
+    """Draw from [low, high], every value equally likely."""
+    return lambda rng: rng.uniform(low, high)
+
+
+def log_uniform(low: float, high: float, whole: bool = False):
+    """Draw from [low, high], every order of magnitude equally likely; `whole` numbers on demand."""
+    if whole:
+        return lambda rng: min(int(math.exp(rng.uniform(math.log(low), math.log(high + 1)))), high)
+    return lambda rng: math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def choice(values):
+    """Draw one of the values."""
+    return lambda rng: rng.choice(list(values))
+
+
+# ---- what is to be run
+
+
+def _trials(configs, seeds) -> dict:
+    """Return {key: (config, seed)} in the order of the table."""
+    trials = {}
+    for config, seed in itertools.product([_config(c) for c in configs], map(operator.index, seeds)):
+        key = _key(config, seed)
+        if key in trials:
+            raise ValueError(f"Config {config} with seed {seed} is there twice.")
+        trials[key] = config, seed
+    return trials
+
+
+def _config(config) -> dict:
+    if not isinstance(config, dict) or not all(isinstance(k, str) and k not in RESERVED for k in config):
+        raise ValueError(f"A config is a dict with keys that are strings other than {RESERVED}, unlike {config!r}.")
+    return {key: _plain(value, f"Config {key}") for key, value in config.items()}
+
+
+def _plain(value, what: str):
+    """Return a number, string, bool or None, or a tuple of them, as plain Python."""
+    if hasattr(value, "tolist"):  # of numpy or torch
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return tuple(_plain(item, what) for item in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{what} is no number, string, bool or None, nor a list of them, but {value!r}.")
+
+
+def _groups(trial, pending: list) -> list:
+    """Return (configs, seed) for each call of the trial."""
+    if not hasattr(trial, "batched"):
+        return [([config], seed) for config, seed in pending]
+    same, at_most = trial.batched
+    groups = {}
+    for config, seed in pending:
+        if missing := [key for key in same if key not in config]:
+            raise ValueError(f"Trials are batched by {missing[0]}, which is missing in config {config}.")
+        groups.setdefault((*(config[key] for key in same), seed), []).append(config)
+    calls = []
+    for (*_, seed), configs in groups.items():
+        size = max(1, at_most(configs[0])) if callable(at_most) else at_most or len(configs)
+        calls += [(configs[start : start + size], seed) for start in range(0, len(configs), size)]
+    return calls
+
+
+# ---- running it
+
+
+def _all(run, groups):
+    """Yield each group and its outcome, (results, seconds, error), as it finishes.
+
+    A killed worker ends the work of its neighbours too. So those that may have been at work run again, each alone in
+    a process, where one that kills it again is the culprit; then the rest go on in parallel.
+    """
+    waiting = dict(enumerate(groups))
+    n_jobs = get_active_backend()[1] or -1  # all cores unless parallel_config says otherwise
+    while waiting:
+        try:
+            with closing(_parallel(run, waiting, n_jobs=n_jobs)) as finished:
+                for index, outcome in finished:
+                    yield waiting.pop(index), outcome
+        except TerminatedWorkerError:
+            for index in list(waiting)[: joblib.effective_n_jobs(n_jobs)]:
+                group = waiting.pop(index)
+                try:
+                    [(_, outcome)] = _parallel(run, {index: group}, n_jobs=2, backend="loky")  # 1 is this process
+                except TerminatedWorkerError:
+                    outcome = None, math.nan, "TerminatedWorkerError: it killed its process, alone too (out of memory?)"
+                yield group, outcome
+
+
+def _parallel(run, groups: dict, **options):
+    """Return an iterator of what `run` returns for each group; as many of them are in work as there are processes."""
+    tasks = [joblib.delayed(run)(index, *group) for index, group in groups.items()]
+    options |= {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "n_jobs", "max_nbytes": None}
+    return joblib.Parallel(**options)(tasks)
+
+
+def _run(trial, caveats: list, index: int, configs: list, seed: int):
+    """Run a group, mostly in a worker; return its index and outcome."""
+    start, results, error = time.perf_counter(), None, ""
+    copies = [dict(config) for config in configs]  # the trial's to change
+    with _lean_torch():
+        try:
+            results = trial(copies, seed) if hasattr(trial, "batched") else [trial(copies[0], seed)]
+        except Exception as problem:
+            place = traceback.extract_tb(problem.__traceback__)[-1]
+            error = f"{type(problem).__name__}: {problem} (in {place.name}, line {place.lineno})"
+    if unknown := [caveat for caveat in session.caveats if caveat not in caveats]:
+        raise RuntimeError(f"The trial ran on {unknown[0]} that this process had not: call data.load before the study.")
+    results = None if error else _checked(results, configs)
+    return index, (results, (time.perf_counter() - start) / len(configs), error)
+
+
+@contextmanager
+def _lean_torch():
+    """Compute with one thread, as all cores are busy, and without denormal numbers, which cost 30 times as much."""
+    threads, flushed = torch.get_num_threads(), sys.float_info.min / 2 == 0
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
+
+
+def _checked(results, configs: list) -> list[dict]:
+    """Return the results of a group in plain Python."""
+    if not isinstance(results, (list, tuple)) or len(results) != len(configs):
+        raise TypeError(f"A batched trial returns a list with one dict for each of its {len(configs)} configs.")
+    for result, config in zip(results, configs, strict=True):
+        if not isinstance(result, dict) or not all(isinstance(key, str) for key in result):
+            raise TypeError(f"A trial returns a dict with strings as keys, not {result!r}.")
+        if clash := [key for key in result if key in config or key in RESERVED]:
+            raise ValueError(f"The trial's result {clash[0]} has the name of another column: give it its own.")
+    return [{key: _plain(value, f"Result {key}") for key, value in result.items()} for result in results]
+
+
+# ---- the file of a study: one JSON object a line, written by the process that called `study` alone
+
+
+def _key(config, seed) -> str:
+    return json.dumps([config, seed], sort_keys=True)
+
+
+def _path(name: str, trial, keep: bool) -> Path:
+    if not re.fullmatch(r"\w[\w.-]*", name) or name == "kept":
+        raise ValueError(f'A study\'s name is of letters, digits, "_", "-" and ".", and not "kept", unlike {name!r}.')
+    return session.folder("runs") / ("kept" if keep else "") / name / f"{fingerprint(trial)}.jsonl"
+
+
+def _append(path: Path, configs, seed, results, seconds, error) -> dict:
+    """Append a group in one write, which neither a kill nor another process can part; return it as `_parse` does."""
+    records = [
+        {"config": config, "seed": seed, "result": result, "seconds": seconds, "error": error}
+        for config, result in zip(configs, results or [{}] * len(configs), strict=True)
+    ]
+    lines = [b"\n" + json.dumps(record).encode() for record in records]  # the break comes first, to end a torn line
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab", buffering=0) as file:
+        file.write(b"".join(lines))
+        os.fsync(file.fileno())
+    return _parse(lines)
+
+
+def _parse(lines) -> dict:
+    """Return {key: record}, the last one of each key."""
+    records = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+            records[_key(record["config"], record["seed"])] = {k: record[k] for k in ("result", "seconds", "error")}
+        except (ValueError, TypeError, KeyError):
+            continue  # torn by a kill in mid-write: its trial runs again
+    return records
+
+
+def _table(trials: dict, records: dict) -> pd.DataFrame:
+    rows = []
+    for key, (config, seed) in trials.items():
+        record = records[key]
+        result = {name: _plain(value, name) for name, value in record["result"].items()}
+        rows.append((config, {"seed": seed}, result, {"seconds": record["seconds"], "error": record["error"]}))
+    columns = dict.fromkeys(name for part in zip(*rows, strict=True) for piece in part for name in piece)
+    return pd.DataFrame([{k: v for piece in row for k, v in piece.items()} for row in rows], columns=list(columns))

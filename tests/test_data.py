@@ -1,0 +1,337 @@
+"""Tests of helpers.data: reading, checking, downloading, and the stand-in where nothing can be had. All offline."""
+
+import hashlib
+import os
+import pickle
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchvision import datasets
+
+from helpers import data, session, standin
+
+TRAIN, TEST = 12, 5  # images in the tiny data sets
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """Start each test as a new process would, without a network, and with a stand-in that costs nothing."""
+    monkeypatch.setattr(session, "caveats", [])
+    monkeypatch.setattr(data, "_loaded", {})
+    calls = []
+    images, labels = torch.zeros(TRAIN, 1, 28, 28, dtype=torch.uint8), torch.arange(TRAIN) % 10
+    tensors = (images, labels, images[:TEST], labels[:TEST])
+    monkeypatch.setattr(standin, "make", lambda name: calls.append(name) or tensors)
+    set_download(monkeypatch, no_network)
+    return calls
+
+
+def set_download(monkeypatch, function):
+    for dataset_class in (datasets.MNIST, datasets.CIFAR10):  # FashionMNIST inherits
+        monkeypatch.setattr(dataset_class, "download", function)
+
+
+def no_network(dataset):
+    raise RuntimeError("Error downloading:\nno network here.")
+
+
+def tiny_files(name: str) -> dict[str, bytes]:
+    """Return path below the root -> content of the `expected` images and labels in torchvision's layout."""
+    content = {}
+    for train in (True, False):
+        images, labels = (array.numpy() for array in expected(name, train))
+        if name == "CIFAR10":
+            parts = np.array_split(np.arange(TRAIN), 5) if train else [np.arange(TEST)]
+            for number, part in enumerate(parts, start=1):
+                batch = {"data": images[part].reshape(len(part), -1), "labels": labels[part].tolist()}
+                file = f"data_batch_{number}" if train else "test_batch"
+                content[f"cifar-10-batches-py/{file}"] = pickle.dumps(batch)
+        else:
+            split = "train" if train else "t10k"
+            header = b"\0\0\x08\x03" + np.array([len(images), 28, 28], ">i4").tobytes()
+            content[f"{name}/raw/{split}-images-idx3-ubyte"] = header + images.tobytes()
+            header = b"\0\0\x08\x01" + np.array([len(images)], ">i4").tobytes()
+            content[f"{name}/raw/{split}-labels-idx1-ubyte"] = header + labels.astype(np.uint8).tobytes()
+    if name == "CIFAR10":
+        content["cifar-10-batches-py/batches.meta"] = pickle.dumps({"label_names": list(data.CLASSES[name])})
+    return content
+
+
+def expected(name: str, train: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = (TRAIN if train else TEST, *((3, 32, 32) if name == "CIFAR10" else (1, 28, 28)))
+    pixels = np.random.default_rng(int(train)).integers(0, 256, shape, dtype=np.uint8)
+    return torch.from_numpy(pixels), torch.arange(shape[0]) * 3 % 10
+
+
+@pytest.fixture(params=["MNIST", "FashionMNIST", "CIFAR10"])
+def tiny(request, monkeypatch):
+    """Return the name and the files of a tiny data set; their sums stand where those of the real one stood."""
+    name, files = request.param, tiny_files(request.param)
+    sums = {Path(file).name: hashlib.md5(content).hexdigest() for file, content in files.items()}
+    if name == "CIFAR10":
+        monkeypatch.setattr(datasets.CIFAR10, "train_list", [[file, sums[file]] for file in sums if "data_" in file])
+        monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+        meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+        monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+    else:
+        monkeypatch.setitem(data.IDX_MD5, name, sums)
+    return name, files
+
+
+def write(root: Path, files: dict[str, bytes]):
+    for file, content in files.items():
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(content)
+
+
+def listing(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def is_one_sentence(message: str) -> bool:
+    return "\n" not in message and message.endswith(".") and ". " not in message
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def test_reads_torchvisions_layout(tiny, tmp_path, capsys):
+    name, files = tiny
+    write(tmp_path, files)
+    loaded = data.load(name, tmp_path)
+    assert (loaded.name, loaded.source, loaded.classes) == (name, "torchvision", data.CLASSES[name])
+    for train, images, labels in (
+        (True, loaded.train_images, loaded.train_labels),
+        (False, loaded.test_images, loaded.test_labels),
+    ):
+        expected_images, expected_labels = expected(name, train)
+        assert images.dtype == torch.uint8 and images.is_contiguous() and torch.equal(images, expected_images)
+        assert labels.dtype == torch.int64 and torch.equal(labels, expected_labels)
+    assert data.load(name, str(tmp_path)) is loaded
+    assert not session.caveats and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", list(data.CLASSES))
+def test_reads_the_real_files(name):
+    if not all((session.ROOT / "data" / file).exists() for file in data._files(name)):
+        pytest.skip(f"{name} is not in data/")
+    loaded = data.load(name)
+    count, shape = (50_000, (3, 32, 32)) if name == "CIFAR10" else (60_000, (1, 28, 28))
+    assert loaded.source == "torchvision" and not session.caveats
+    assert loaded.train_images.shape == (count, *shape) and loaded.test_images.shape == (10_000, *shape)
+    assert loaded.train_labels.shape == (count,) and loaded.test_labels.bincount().numel() == 10
+    mean = {"MNIST": 33.3, "FashionMNIST": 72.9, "CIFAR10": 120.7}[name]
+    assert loaded.train_images[:10_000].float().mean().item() == pytest.approx(mean, abs=1)
+
+
+def test_class_names_are_torchvisions(tiny, tmp_path):
+    name, files = tiny
+    write(tmp_path, files)
+    theirs = getattr(datasets, name)(tmp_path).classes
+    assert [label.split(" - ")[0] for label in theirs] == list(data.CLASSES[name])
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match=r'"MNIST", "FashionMNIST" and "CIFAR10", not \'KMNIST\'') as caught:
+        data.load("KMNIST")
+    assert is_one_sentence(str(caught.value))
+
+
+def test_unverified_cache_of_old_torchvision_is_not_read(tmp_path, monkeypatch):
+    files = tiny_files("MNIST")
+    sums = {Path(file).name: hashlib.md5(content).hexdigest() for file, content in files.items()}
+    monkeypatch.setitem(data.IDX_MD5, "MNIST", sums)
+    write(tmp_path, files)
+    (tmp_path / "MNIST/processed").mkdir()
+    for file in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(1, 28, 28), torch.zeros(1)), tmp_path / "MNIST/processed" / file)
+    assert len(data.load("MNIST", tmp_path).train_images) == TRAIN
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def truncate(path: Path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flip_bit(path: Path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def make_folder(path: Path):
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [(truncate, "bytes"), (flip_bit, "MD5|bytes"), (Path.unlink, "is missing"), (make_folder, "cannot be read")],
+)
+def test_damage_is_an_error_that_says_what_to_do(tiny, tmp_path, damage, fault, fresh):
+    name, files = tiny
+    for number, file in enumerate(files):
+        root = tmp_path / str(number)
+        write(root, files)
+        damage(root / file)
+        with pytest.raises(data.DamagedDataError, match=fault) as caught:
+            data.load(name, root)
+        message = str(caught.value)
+        assert str(root / file) in message and f"delete the folder {(root / file).parent} and run again" in message
+        assert is_one_sentence(message)
+    assert not fresh and not session.caveats  # no stand-in for what is merely damaged
+
+
+def test_size_is_named_where_known(tmp_path):
+    write(tmp_path, {"MNIST/raw/train-images-idx3-ubyte": bytes(1000)})
+    with pytest.raises(data.DamagedDataError, match="1,000 bytes instead of 47,040,016"):
+        data.load("MNIST", tmp_path)
+
+
+def test_damaged_pickle_is_never_opened(tmp_path, monkeypatch):
+    def opened(*args, **kwargs):
+        raise AssertionError("unpickled before it was verified")
+
+    monkeypatch.setattr(pickle, "load", opened)
+    write(tmp_path, tiny_files("CIFAR10"))  # not the published files
+    with pytest.raises(data.DamagedDataError):
+        data.load("CIFAR10", tmp_path)
+
+
+def test_half_downloaded_archive_is_named(tiny, tmp_path):
+    name, _ = tiny
+    archive = next(iter(data._archives(name)))
+    write(tmp_path, {archive: b"half"})
+    with pytest.raises(data.DamagedDataError, match="or delete it and run again") as caught:
+        data.load(name, tmp_path)
+    assert str(tmp_path / archive) in str(caught.value)
+
+
+# --- download ---------------------------------------------------------------------------------------------------------
+
+
+def folder_of(dataset) -> Path:
+    """Return the folder that torchvision's dataset fills."""
+    return Path(dataset.root)
+
+
+def test_download_is_verified_and_moved_into_place(tiny, tmp_path, monkeypatch, capsys):
+    name, files = tiny
+    timeouts = []
+
+    def download(dataset):
+        print("chatter" * 100)
+        timeouts.append(socket.getdefaulttimeout())
+        write(folder_of(dataset), {**files, next(iter(data._archives(name))): b"archive"})
+
+    set_download(monkeypatch, download)
+    assert data.load(name, tmp_path / "new").source == "torchvision"
+    assert listing(tmp_path) == {f"new/{file}" for file in files}  # neither archives nor temporary files
+    assert timeouts == [data.TIMEOUT] and socket.getdefaulttimeout() is None
+    assert "chatter" not in capsys.readouterr().out
+    assert not session.caveats
+
+
+def test_archives_that_are_there_are_used_and_kept(tiny, tmp_path, monkeypatch):
+    name, files = tiny
+    archives = dict.fromkeys(data._archives(name), hashlib.md5(b"archive").hexdigest())
+    monkeypatch.setattr(data, "_archives", lambda name: archives)
+    write(tmp_path, dict.fromkeys(archives, b"archive"))
+
+    def unpack(dataset):
+        assert all((folder_of(dataset) / archive).read_bytes() == b"archive" for archive in archives)
+        write(folder_of(dataset), files)
+
+    set_download(monkeypatch, unpack)
+    assert data.load(name, tmp_path).source == "torchvision"
+    assert listing(tmp_path) == {*files, *archives}
+
+
+def test_another_process_may_be_faster(tiny, tmp_path, monkeypatch):
+    name, files = tiny
+
+    def download(dataset):
+        write(folder_of(dataset), files)
+        write(tmp_path, files)
+
+    set_download(monkeypatch, download)
+    assert data.load(name, tmp_path).source == "torchvision"
+    assert listing(tmp_path) == set(files)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("corrupted"), TimeoutError("timed out"), EOFError(), None])
+def test_failed_download_leaves_nothing_behind(tiny, tmp_path, monkeypatch, error):
+    name, files = tiny
+
+    def download(dataset):
+        write(folder_of(dataset), {file: content[: len(content) // 2] for file, content in files.items()})
+        if error:
+            raise error
+
+    set_download(monkeypatch, download)
+    socket.setdefaulttimeout(99)
+    try:
+        with pytest.raises(data.DownloadError):
+            data.load(name, tmp_path, allow_standin=False)
+        assert socket.getdefaulttimeout() == 99
+    finally:
+        socket.setdefaulttimeout(None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_download_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
+    name, files = tiny
+
+    def download(dataset):
+        write(folder_of(dataset), files)
+        raise KeyboardInterrupt
+
+    set_download(monkeypatch, download)
+    with pytest.raises(KeyboardInterrupt):
+        data.load(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- stand-in ---------------------------------------------------------------------------------------------------------
+
+
+def test_standin_is_announced_once_and_loudly(tmp_path, capsys, fresh):
+    loaded = data.load("CIFAR10", tmp_path)
+    loud = [line for line in capsys.readouterr().out.splitlines() if line.startswith("!!!")]
+    assert len(loud) == 1 and "GENERATED STAND-IN" in loud[0] and "CIFAR10" in loud[0] and "no network here" in loud[0]
+    assert loaded.source == "stand-in" and loaded.classes == data.CLASSES["CIFAR10"]
+    assert session.caveats == ["stand-in data"]
+    session.caveats.clear()
+    assert data.load("CIFAR10", tmp_path) is loaded
+    assert session.caveats == ["stand-in data"]  # it holds, though it is not announced again
+    assert "!!!" not in capsys.readouterr().out
+    assert fresh == ["CIFAR10"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_standin_not_allowed(tmp_path, fresh):
+    with pytest.raises(data.DownloadError, match="put the files there") as caught:
+        data.load("MNIST", tmp_path, allow_standin=False)
+    assert is_one_sentence(str(caught.value))
+    assert not fresh and not session.caveats
+    assert data.load("MNIST", tmp_path).source == "stand-in"
+    with pytest.raises(data.DownloadError):  # nor is one that was made before
+        data.load("MNIST", tmp_path, allow_standin=False)
+
+
+def test_root_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert data.load("MNIST", tmp_path / "file").source == "stand-in"
+    assert "cannot be downloaded" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs a user whom permissions bind")
+def test_read_only_root(tmp_path, capsys):
+    tmp_path.chmod(0o500)
+    assert data.load("MNIST", tmp_path).source == "stand-in"
+    assert "Permission denied" in capsys.readouterr().out

@@ -1,0 +1,354 @@
+"""Studies lose no trial and double none, whatever is killed, and give the same table wherever they run."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import joblib
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from joblib.externals.loky import get_reusable_executor
+from nbclient import NotebookClient
+
+from helpers import session
+from helpers.sweep import batched, choice, grid, log_uniform, sample, study, uniform
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    """Let studies write to a folder of the test's own."""
+    monkeypatch.setattr(session, "folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(session, "caveats", ["quick run"] if session.QUICK else [])  # as in fresh workers
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def alone():
+    """Run trials in this process, which is quick."""
+    with joblib.parallel_config(n_jobs=1):
+        yield
+
+
+def lines(runs):
+    texts = (line for path in sorted(runs.rglob("*.jsonl")) for line in path.read_text().split("\n") if line)
+    return [json.loads(text) for text in texts]
+
+
+def note(config, seed):
+    """Write down in the file config["log"] that a trial was run."""
+    with open(config["log"], "a") as file:
+        file.write(f"{config['x']} {seed}\n")
+
+
+def noted(path):
+    return sorted(path.read_text().split("\n")[:-1])
+
+
+def describe(config, seed):
+    time.sleep(0.3 * (config["x"] == 0))
+    return {
+        "sum": config["x"] + seed,
+        "nan": float("nan"),
+        "curve": np.array([1.0, math.inf]),
+        "threads": torch.get_num_threads(),
+        "denormal": torch.tensor(1e-40) * 1,
+    }
+
+
+def same(one, other):
+    pd.testing.assert_frame_equal(one.drop(columns="seconds"), other.drop(columns="seconds"))
+    return True
+
+
+def test_table_is_the_same_in_processes_here_and_read_again(runs, capsys):
+    configs = grid(x=range(3), widths=[[8, 4], [16]], act="relu")
+    table = study("order", describe, configs, seeds=[5, np.int64(1)])
+    assert " ".join(table) == "x widths act seed sum nan curve threads denormal seconds error"
+    assert table[["x", "widths", "seed"]].values.tolist() == [
+        [x, widths, seed] for x in range(3) for widths in ((8, 4), (16,)) for seed in (5, 1)
+    ]
+    assert (table["sum"] == table.x + table.seed).all() and table.nan.isna().all() and (table.error == "").all()
+    assert (table.threads == 1).all() and (table.denormal == 0).all() and (table.seconds[table.x == 0] > 0.3).all()
+    assert set(table.curve) == {(1.0, math.inf)}
+
+    before = torch.get_num_threads()
+    with joblib.parallel_config(n_jobs=1):
+        assert same(study("here", describe, configs, seeds=[5, 1]), table)
+    assert torch.get_num_threads() == before and torch.tensor(1e-40) * 1 > 0
+
+    capsys.readouterr()
+    assert same(study("order", describe, configs, seeds=[5, 1]), table)
+    assert "order: 12 trials read from" in capsys.readouterr().out
+
+
+def test_dask_gives_the_same_table(runs):
+    from distributed import Client, LocalCluster
+
+    configs = grid(x=range(4), widths=[[8, 4]])
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    with cluster, Client(cluster), joblib.parallel_config(backend="dask"):
+        spread = study("dask", describe, configs, seeds=[0, 1])
+    assert same(spread, study("loky", describe, configs, seeds=[0, 1]))
+
+
+def test_only_what_is_new_is_run(runs, tmp_path, alone):
+    def trial(config, seed):
+        note(config, seed)
+        return {"y": config["x"]}
+
+    for xs, seeds in ((2, 1), (2, 1), (3, 1), (3, 2)):
+        table = study("more", trial, grid(x=range(xs), log=str(tmp_path / "log")), range(seeds))
+        assert table.y.tolist() == [x for x in range(xs) for _ in range(seeds)]
+    assert noted(tmp_path / "log") == ["0 0", "0 1", "1 0", "1 1", "2 0", "2 1"]
+    assert [f"{line['config']['x']} {line['seed']}" for line in lines(runs)] == [
+        "0 0",
+        "1 0",
+        "2 0",
+        "0 1",
+        "1 1",
+        "2 1",
+    ]
+
+
+def times(factor):
+    return lambda config, seed: {"y": factor * config["x"]}
+
+
+def test_other_code_is_not_mixed_in(runs, alone, capsys):
+    for factor in (2, 3, 2):
+        assert study("code", times(factor), [{"x": 1}], [0]).y.tolist() == [factor]
+    assert len(lines(runs)) == 2
+    assert "the trial's code is new; results of other code stay unused in 1 files" in capsys.readouterr().out
+
+
+def test_failures_are_recorded_and_tried_again(runs, tmp_path, alone, capsys):
+    def trial(config, seed):
+        if config["x"] == 1 and not Path(config["folder"], "mended").exists():
+            raise OSError("disk full\nreally")
+        return {"y": 1}
+
+    configs = grid(x=range(3), folder=str(tmp_path))
+    table = study("fails", trial, configs, [0])
+    assert list(table) == ["x", "folder", "seed", "y", "seconds", "error"]
+    assert table.error[1].startswith("OSError: disk full\nreally (in trial, line ")
+    assert table.y.isna().tolist() == [False, True, False]
+    assert "fails: 1 of 3 trials failed" in capsys.readouterr().out
+    (tmp_path / "mended").touch()
+    assert study("fails", trial, configs, [0]).y.tolist() == [1, 1, 1]
+    assert [line["config"]["x"] for line in lines(runs)] == [0, 1, 2, 1]
+
+
+def test_torn_line_costs_one_trial(runs, alone):
+    study("torn", describe, grid(x=[1, 2, 3]), [0])
+    [path] = runs.rglob("*.jsonl")
+    path.write_bytes(b"garbage \xff\n17\n{}\n" + path.read_bytes()[:-20])
+    table = study("torn", describe, grid(x=[1, 2, 3, 4]), [0])
+    assert table["sum"].tolist() == [1, 2, 3, 4] and (table.error == "").all()
+    written = [line for line in path.read_bytes().splitlines() if line.endswith(b"}") and len(line) > 2]
+    assert [json.loads(line)["config"]["x"] for line in written] == [1, 2, 3, 4]
+
+
+def single(config, seed):
+    return {"y": config["x"] * config["width"] + seed}
+
+
+def together(configs, seed):
+    assert len({config["width"] for config in configs}) == 1
+    if any(config["x"] < 0 for config in configs):
+        raise ValueError("negative")
+    return [{**single(config, seed), "size": len(configs)} for config in configs]
+
+
+def test_batched_trials_give_the_table_of_single_ones(runs, alone):
+    configs = grid(x=range(5), width=[3, 4])
+    table = study("one", single, configs, [0, 1])
+    by_width = study("many", batched(same="width")(together), configs, [0, 1])
+    assert same(by_width.drop(columns="size"), table) and (by_width["size"] == 5).all()
+    assert len(lines(runs / "many")) == 20
+
+    few = batched(same=["width"], at_most=lambda config: config["width"] - 1)(together)  # 2 or 3 a call
+    assert same(study("many", few, configs, [0, 1]), by_width)  # how trials are grouped is no part of the code
+    study("few", few, configs, [0])
+    assert sorted(line["result"]["size"] for line in lines(runs / "few")) == [1, 2, 2, 2, 2, 2, 2, 3, 3, 3]
+
+
+@batched(same=("width",), at_most=3)
+def marked(configs, seed):
+    return together(configs, seed)
+
+
+def test_batch_that_fails_is_recorded_for_each_of_its_trials(runs):
+    table = study("bad", marked, grid(x=[1, 2, 3, -1, 5], width=7), [0])
+    assert table["size"].tolist() == pytest.approx([3, 3, 3, math.nan, math.nan], nan_ok=True)
+    assert table.error.str.startswith("ValueError: negative").tolist() == [False, False, False, True, True]
+    with pytest.raises(ValueError, match="batched by width, which is missing"):
+        study("missing", marked, [{"x": 1}], [0])
+
+
+def kill_own_process(config, seed):
+    if config["x"] == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"y": config["x"]}
+
+
+def test_trial_that_kills_its_worker_is_found(runs):
+    table = study("killer", kill_own_process, grid(x=range(6)), [0])
+    assert table.y.tolist() == pytest.approx([0, 1, math.nan, 3, 4, 5], nan_ok=True)
+    assert table.error.str.startswith("TerminatedWorkerError").tolist() == [False, False, True, False, False, False]
+    assert len(lines(runs)) == 6
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import joblib
+from helpers import session
+from helpers.sweep import study
+
+session.ROOT = Path(sys.argv[1])
+
+def trial(config, seed):
+    time.sleep(0.15)
+    return {"y": 10 * config["x"] + seed}
+
+if __name__ == "__main__":
+    with joblib.parallel_config(n_jobs=int(sys.argv[2])):
+        table = study("script", trial, [{"x": x} for x in range(int(sys.argv[3]))], [0, 1])
+    assert (table.y == 10 * table.x + table.seed).all()
+"""
+
+
+def script(folder, n_jobs, configs):
+    """Start a process that runs the script's study."""
+    (folder / "script.py").write_text(SCRIPT)
+    arguments = [sys.executable, folder / "script.py", folder, str(n_jobs), str(configs)]
+    environment = {**os.environ, "PYTHONPATH": str(session.ROOT), "QUICK": "0"}
+    return subprocess.Popen(arguments, env=environment, start_new_session=True)
+
+
+def test_resumption_after_kill_9(runs, tmp_path):
+    process = script(tmp_path, n_jobs=2, configs=15)
+    while sum(path.read_bytes().count(b"\n") for path in runs.rglob("*.jsonl")) < 6:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = lines(runs)
+    assert 6 <= len(before) < 30
+    again = script(tmp_path, n_jobs=1, configs=15)
+    assert again.wait() == 0
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its orphaned workers, which would idle on for five minutes
+    after = lines(runs)
+    assert after[: len(before)] == before
+    assert sorted((line["config"]["x"], line["seed"]) for line in after) == [(x, s) for x in range(15) for s in (0, 1)]
+
+
+def test_two_processes_at_once(runs, tmp_path):
+    both = [script(tmp_path, n_jobs=1, configs=5) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    found = {(line["config"]["x"], line["seed"]): line["result"]["y"] for line in lines(runs)}  # every line is whole
+    assert found == {(x, s): 10 * x + s for x in range(5) for s in (0, 1)}
+
+
+def returns(result):
+    return lambda config, seed: result
+
+
+@pytest.mark.parametrize(
+    ("name", "trial", "configs", "seeds", "message"),
+    [
+        ("../up", single, [], [], "study's name"),
+        ("kept", single, [], [], "study's name"),
+        ("a", single, [{"x": 1}, {"x": np.int64(1)}], [0], "is there twice"),
+        ("a", single, [{"x": 1}], [0, 0], "is there twice"),
+        ("a", single, [{"x": 1}], [0.5], "integer"),
+        ("a", single, [{"seed": 1}], [0], "keys that are strings other than"),
+        ("a", single, [{1: 1}], [0], "keys that are strings other than"),
+        ("a", single, [3], [0], "A config is a dict"),
+        ("a", single, [{"x": {}}], [0], "Config x is no number"),
+        ("a", returns(3), [{"x": 1}], [0], "returns a dict"),
+        ("a", returns({"y": {}}), [{"x": 1}], [0], "Result y is no number"),
+        ("a", returns({"x": 1}), [{"x": 1}], [0], "result x has the name of another column"),
+        ("a", returns({"error": 1}), [{"x": 1}], [0], "result error has the name of another column"),
+        ("a", batched("x")(returns([])), [{"x": 1}], [0], "one dict for each of its 1 configs"),
+    ],
+)
+def test_what_is_unfit_is_refused(name, trial, configs, seeds, message, runs, alone):
+    with pytest.raises((ValueError, TypeError), match=message):
+        study(name, trial, configs, seeds)
+    assert not runs.exists()
+
+
+def load_standin(config, seed):
+    session.add_caveat("stand-in data")
+    return {"y": 1}
+
+
+def test_standin_data_known_to_workers_alone_stops_the_study(runs):
+    try:
+        with pytest.raises(RuntimeError, match="ran on stand-in data that this process had not"):
+            study("secret", load_standin, [{"x": 1}], [0])
+        assert not runs.exists()
+        session.add_caveat("stand-in data")
+        assert study("open", load_standin, [{"x": 1}], [0]).y.tolist() == [1]
+    finally:
+        get_reusable_executor().shutdown(kill_workers=True)  # they keep the caveat
+
+
+def test_kept_studies_lie_apart(runs, alone):
+    study("long", single, grid(x=1, width=2), [0], keep=True)
+    assert [path.parent for path in runs.rglob("*.jsonl")] == [runs / "kept" / "long"]
+
+
+CELLS = [
+    f"import os, sys\nos.environ['QUICK'] = '0'\nsys.path.insert(0, {str(session.ROOT)!r})",
+    "from pathlib import Path\nfrom helpers import session\nfrom helpers.sweep import grid, study",
+    "session.ROOT = Path.cwd()",
+    "SCALE = 3\n\nclass Net:\n    def __call__(self, x):\n        return SCALE * x",
+    "def trial(config, seed):\n    return {'y': Net()(config['x']) + seed}",
+    "table = study('cells', trial, grid(x=range(5)), range(2))",
+    "print(table.y.tolist())",
+]
+
+
+def test_trial_of_a_notebook(runs, tmp_path):
+    """Two kernels: the second reads what the first has run; either leaves one line of progress and no other output."""
+    outputs = []
+    for _ in range(2):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
+        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        outputs.append([output for cell in notebook.cells for output in cell.outputs])
+    assert [[output.output_type for output in kernel] for kernel in outputs] == [
+        ["display_data", "stream"],
+        ["stream"] * 2,
+    ]
+    assert outputs[0][0].data["text/plain"].startswith("cells: 100%") and "10/10" in outputs[0][0].data["text/plain"]
+    assert (
+        outputs[1][0].text.startswith("cells: 10 trials read from runs/cells/") and outputs[1][0].text.count("\n") == 1
+    )
+    assert outputs[0][1].text == outputs[1][1].text == str([3 * x + s for x in range(5) for s in range(2)]) + "\n"
+
+
+def test_grid_is_the_full_product():
+    assert grid(a=[1, 2], b="he", c=(None, 0.5)) == [{"a": a, "b": "he", "c": c} for a in (1, 2) for c in (None, 0.5)]
+
+
+def test_sample_is_random_but_repeatable():
+    values = {"rate": log_uniform(1e-4, 1.0), "drop": uniform(0.2, 0.5), "width": log_uniform(8, 512, whole=True)}
+    configs = sample(300, 1, **values, act=choice(["relu", "tanh"]), batch=64)
+    assert configs[:7] == sample(7, 1, **values, act=choice(["relu", "tanh"]), batch=64) != sample(7, 2, **values)
+    assert [config["rate"] for config in configs] == [config["rate"] for config in sample(300, 1, rate=values["rate"])]
+    table = pd.DataFrame(configs)
+    assert table.rate.between(1e-4, 1).all() and 0.4 < (table.rate < 1e-2).mean() < 0.6
+    assert table["drop"].between(0.2, 0.5).all() and set(table.act) == {"relu", "tanh"} and set(table.batch) == {64}
+    assert table.width.between(8, 512).all() and table.width.dtype == int and 0.4 < (table.width < 64).mean() < 0.6
