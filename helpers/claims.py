@@ -11,14 +11,15 @@ def claim(text: str, value, at_least=None, at_most=None, between=None) -> None:
     `value`: a number, a bool, or a tensor or array of one element; NaN fails. The bounds: `at_least`, `at_most`, both
     of them, or `between=(low, high)`. A run with caveats is not judged. A text claimed again replaces the old claim.
     """
-    if (between is None) == (at_least is None and at_most is None):
+    single = [None if bound is None else _number(bound) for bound in (at_least, at_most)]
+    bounds = single if between is None else [_number(bound) for bound in between]
+    if len(bounds) != 2 or bounds == [None, None] or (between is not None and single != [None, None]):
         raise ValueError("A claim needs a bound: at_least, at_most, both of these, or between=(low, high) alone.")
-    low, high = between or (at_least, at_most)
-    value = float(value)
+    value, (low, high) = _number(value), bounds
     if session.caveats:
         verdict = f"not judged ({', '.join(session.caveats)})"
     else:
-        inside = (low is None or value >= float(low)) and (high is None or value <= float(high))  # False for NaN
+        inside = (low is None or value >= low) and (high is None or value <= high)  # False for NaN
         verdict = "holds" if inside else "FAILS"
     if low is None or high is None:
         bound = f"at most {_short(high)}" if low is None else f"at least {_short(low)}"
@@ -37,7 +38,10 @@ def summary() -> None:
         raise AssertionError(f"{len(failed)} of {len(_claims)} claims failed: {'; '.join(failed)}.")
 
 
-def _short(value) -> str:
+def _number(value) -> float:
+    return float(value.item() if hasattr(value, "item") else value)
+
+
+def _short(value: float) -> str:
     """Format with four significant digits; whole thousands are written out rather than as a power of ten."""
-    value = float(value)
     return f"{value:.0f}" if 1e4 <= abs(value) < 1e7 else f"{value:.4g}"

@@ -74,15 +74,18 @@ _loaded: dict[tuple[str, Path], ImageData] = {}
 def load(name: str, root: str | Path | None = None, allow_standin: bool = True) -> ImageData:
     """Return "MNIST", "FashionMNIST" or "CIFAR10" from `root` (`data/`), downloaded into it where it is not there.
 
-    Where neither works, a generated stand-in takes its place, with one loud line and a caveat of the session.
+    Where neither works, a generated stand-in takes its place, with one loud line and a caveat of the session; where
+    that caveat is there already, as in the workers of a study, at once and silently.
     Raises DamagedDataError for a damaged or incomplete data set, DownloadError where a stand-in is not allowed.
     """
     if name not in CLASSES:
         raise ValueError(f'The data sets are "MNIST", "FashionMNIST" and "CIFAR10", not {name!r}.')
     root = Path(session.ROOT / "data" if root is None else root).resolve()
-    data = _loaded.get((name, root))
+    data, caveat = _loaded.get((name, root)), f"stand-in {name}"
     if data is None or (data.source == "stand-in" and not allow_standin):
         try:
+            if allow_standin and caveat in session.caveats:
+                raise DownloadError  # it was tried, and told, before: here or in the process that began the study
             if not any(os.path.exists(root / file) for file in _files(name)):
                 _download(name, root)
             data = _read(name, root)
@@ -91,11 +94,12 @@ def load(name: str, root: str | Path | None = None, allow_standin: bool = True) 
                 raise
             from helpers import standin
 
-            print(f"!!! A GENERATED STAND-IN, its numbers say nothing about {name} and no claim is judged: {error}")
+            if caveat not in session.caveats:
+                print(f"!!! A GENERATED STAND-IN, its numbers say nothing about {name} and no claim is judged: {error}")
             data = ImageData(name, CLASSES[name], "stand-in", *standin.make(name))
         _loaded[name, root] = data
     if data.source == "stand-in":
-        session.add_caveat("stand-in data")
+        session.add_caveat(caveat)
     return data
 
 
@@ -164,7 +168,7 @@ def _download(name: str, root: Path) -> None:
     except Exception as error:  # of the network, the server, the disk: the reason is passed on
         reason = textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" [...]")
         raise DownloadError(
-            f"{name} is not in {_shown(root)} and cannot be downloaded ({reason}): put the files there as "
+            f"{name} is not in {session.shown(root)} and cannot be downloaded ({reason}): put the files there as "
             "data/README.md says, or run again with a network."
         ) from error
 
@@ -198,9 +202,9 @@ def _verify(name: str, root: Path, files: dict[str, str]) -> None:
             fault = f"is missing among the other files of {name}"
         except OSError as error:
             fault = f"cannot be read ({error.strerror})"
-        rubbish = f"the folder {_shown(root / _folder(name))}" if file in _files(name) else "it"
+        rubbish = f"the folder {session.shown(root / _folder(name))}" if file in _files(name) else "it"
         advice = f"put the published file back, or delete {rubbish} and run again"
-        raise DamagedDataError(f"{_shown(path)} {fault}: {advice}.")
+        raise DamagedDataError(f"{session.shown(path)} {fault}: {advice}.")
 
 
 def _dataset_class(name: str) -> type:
@@ -227,8 +231,3 @@ def _archives(name: str) -> dict[str, str]:
     if name == "CIFAR10":
         return {datasets.CIFAR10.filename: datasets.CIFAR10.tgz_md5}
     return {f"{_folder(name)}/{file}": md5 for file, md5 in getattr(datasets, name).resources}
-
-
-def _shown(path: Path) -> Path:
-    """Shorten a path inside the project, so that a saved notebook shows none of the machine's."""
-    return path.relative_to(session.ROOT) if path.is_relative_to(session.ROOT) else path

@@ -32,12 +32,30 @@ OWN = {
 
 # name -> (function, its derivative written in terms of the function's value)
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
-    "identity": (lambda z: z, torch.ones_like),
-    "relu": (lambda z: z.clamp_min(0), lambda a: (a > 0).to(a.dtype)),
-    "leaky relu": (lambda z: torch.maximum(z, 0.01 * z), lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype)),
-    "sigmoid": (torch.sigmoid, lambda a: a * (1 - a)),
-    "tanh": (torch.tanh, lambda a: 1 - a * a),
-    "softsign": (lambda z: z / (1 + z.abs()), lambda a: (1 - a.abs()) ** 2),
+    "identity": (
+        lambda z: z,
+        torch.ones_like,
+    ),
+    "relu": (
+        lambda z: z.clamp_min(0),
+        lambda a: (a > 0).to(a.dtype),
+    ),
+    "leaky relu": (
+        lambda z: torch.maximum(z, 0.01 * z),
+        lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype),
+    ),
+    "sigmoid": (
+        torch.sigmoid,
+        lambda a: a * (1 - a),
+    ),
+    "tanh": (
+        torch.tanh,
+        lambda a: 1 - a * a,
+    ),
+    "softsign": (
+        lambda z: z / (1 + z.abs()),
+        lambda a: (1 - a.abs()) ** 2,
+    ),
 }
 
 
@@ -55,7 +73,7 @@ def init_bound(init: str | float, fan_in: int, fan_out: int) -> float:
 
 def side_by_side(weight: Tensor) -> Tensor:
     """View the first layer's weights (M, D, H) as the one matrix (D, M*H) as which they lie in memory."""
-    return weight.transpose(0, 1).flatten(1)
+    return weight.transpose(0, 1).view(weight.shape[1], -1)
 
 
 class Ensemble:
@@ -91,7 +109,8 @@ class Ensemble:
             a = self.function(z)
             slope = self.derivative(a)
             if drop is not None:  # inverted dropout: evaluation needs no correction
-                kept = torch.rand(a.shape, generator=self.noise, device=a.device) >= drop
+                # The same random numbers for every network: one trained in other company gets the same masks.
+                kept = torch.rand(a.shape[1:], generator=self.noise, device=a.device) >= drop  # (M, B, H)
                 a, slope = a * kept / (1 - drop), slope * kept / (1 - drop)
             hidden.append(a)
             slopes.append(slope)
@@ -163,6 +182,7 @@ def complete(configs: list[dict]) -> list[dict]:
     if unknown := {key for config in configs for key in config} - {*SHARED, *OWN}:
         raise ValueError(f"no such setting: {', '.join(sorted(unknown))}; there are {', '.join([*SHARED, *OWN])}.")
     configs = [SHARED | OWN | config for config in configs]
+    configs = [config | {"hidden": tuple(config["hidden"])} for config in configs]
     for key in SHARED:
         if any(config[key] != configs[0][key] for config in configs):
             raise ValueError(f"the networks of one ensemble must agree in {key!r}: train them in groups.")

@@ -1,6 +1,7 @@
 """Recorded numbers -> matplotlib Figure. Nothing here trains, shows or saves."""
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -17,7 +18,7 @@ GREY, ACCENT = "#777777", "#d55e00"  # the baseline, and the one run that is to 
 
 def panels(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
     """Return a Figure and its axes (rows, columns); closed in pyplot, so that a notebook shows it once."""
-    options.setdefault("figsize", (1.0 + 3.1 * columns if columns > 1 else 6.5, 3.3 * rows))
+    options.setdefault("figsize", (1.4 + 2.8 * columns if columns > 1 else 7.6, 3.3 * rows))
     figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
     plt.close(figure)
     return figure, axes
@@ -59,9 +60,9 @@ def seed_lines(ax: Axes, x, values, label: str | None = None, color: str | None 
 
 
 def percent_axis(axis, log: bool = False) -> None:
-    """Label an axis of fractions in percent; a logarithmic one at 1, 2, 5 x powers of ten."""
+    """Label an axis of fractions in percent; a logarithmic one at 1, 1.5, 2, 3, 5, 7 x powers of ten."""
     if log:
-        axis.set_major_locator(FixedLocator([d * 10.0**e for e in (-3, -2, -1) for d in (1, 2, 5)] + [1]))
+        axis.set_major_locator(FixedLocator([d * 10.0**e for e in (-3, -2, -1) for d in (1, 1.5, 2, 3, 5, 7)] + [1]))
         axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(PercentFormatter(1, decimals=None))
 
@@ -77,7 +78,8 @@ def learning_curves(
     ax.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
     if percent:
         percent_axis(ax.yaxis, log)
-    ax.legend()
+    if len(runs) > 1:
+        figure.legend(loc="outside right upper")
     return figure
 
 
@@ -87,36 +89,42 @@ def response(
     y: str,
     hue: str | None = None,
     panel: str | None = None,
-    xscale: str | None = "log",
-    yscale: str = "log",
+    log_x: bool = True,
     xlabel: str = "",
     ylabel: str = "",
     chance: float | None = None,
 ) -> Figure:
-    """Draw how `y` answers to `x`, a line for each `hue`, a panel for each `panel`, thin lines for the seeds.
+    """Draw how the fraction `y` answers to `x`, a line for each `hue`, a panel for each `panel`.
 
-    `xscale=None` puts the values of x at equal distances. `y` is a fraction, shown in percent. `chance` draws
-    a guide line.
+    The seeds of `table` are thin lines beside their median. Without `log_x` the values of x stand at equal
+    distances. A numeric hue gets sequential colours. `chance` draws a guide line.
     """
     groups = [("", table)] if panel is None else list(table.groupby(panel, sort=False))
+    colors = [None] if hue is None else _hue_colors(table[hue].unique())
     figure, axes = panels(1, len(groups), sharey=True)
     for ax, (name, part) in zip(axes.flat, groups, strict=True):
-        for i, (label, rows) in enumerate([(None, part)] if hue is None else part.groupby(hue, sort=False)):
-            grid = rows.pivot_table(index="seed", columns=x, values=y, sort=xscale is not None)
-            places = grid.columns if xscale else np.arange(len(grid.columns))
-            seed_lines(ax, places, grid, label=label, color=f"C{i}")
-        if xscale:
-            ax.set_xscale(xscale)
+        lines = [(None, part)] if hue is None else part.groupby(hue, sort=False)
+        for color, (label, rows) in zip(colors, lines, strict=True):
+            grid = rows.pivot_table(index="seed", columns=x, values=y, sort=log_x)
+            seed_lines(ax, grid.columns if log_x else np.arange(grid.shape[1]), grid, label, color)
+        if log_x:
+            ax.set_xscale("log")
         else:
-            ax.set_xticks(places, [str(value) for value in grid.columns])
+            ax.set_xticks(np.arange(grid.shape[1]), [str(value) for value in grid.columns])
         if chance is not None:
             ax.axhline(chance, color=GREY, linewidth=1, linestyle="--")
-        ax.set(title=f"{panel}: {name}" if panel else "", xlabel=xlabel or x, yscale=yscale)
-        percent_axis(ax.yaxis, yscale == "log")
+        ax.set(title=f"{panel}: {name}" if panel else "", xlabel=xlabel or x, yscale="log")
+        percent_axis(ax.yaxis, log=True)
     axes[0, 0].set_ylabel(ylabel or y)
     if hue:
-        axes[0, -1].legend(title=hue)
+        figure.legend(*axes[0, 0].get_legend_handles_labels(), title=hue, loc="outside right upper")
     return figure
+
+
+def _hue_colors(values: Sequence) -> list:
+    if all(isinstance(value, Real) for value in values):
+        return list(plt.get_cmap("viridis")(np.linspace(0, 0.85, len(values))))
+    return [f"C{i}" for i in range(len(values))]
 
 
 def heatmap(grid: pd.DataFrame, title: str, label: str, fmt: str = "{:.0f}", cmap: str = "viridis", **limits) -> Figure:
@@ -124,12 +132,13 @@ def heatmap(grid: pd.DataFrame, title: str, label: str, fmt: str = "{:.0f}", cma
     figure, ((ax,),) = panels(figsize=(1.8 + 0.52 * grid.shape[1], 1.1 + 0.36 * grid.shape[0]))
     values = grid.to_numpy(dtype=float)
     image = ax.imshow(values, cmap=cmap, aspect="auto", origin="lower", **limits)
+    ax.tick_params(labelsize=8.5)
     for (row, column), value in np.ndenumerate(values):
-        dark = np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.6, 0.1)) < 0.5
+        dark = np.isfinite(value) and np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.6, 0.1)) < 0.5
         color = "white" if dark else "black"
         ax.text(column, row, fmt.format(value), ha="center", va="center", color=color, fontsize=8)
-    ax.set_xticks(range(grid.shape[1]), [f"{v:.3g}" if isinstance(v, float) else v for v in grid.columns])
-    ax.set_yticks(range(grid.shape[0]), [f"{v:.3g}" if isinstance(v, float) else v for v in grid.index])
+    ax.set_xticks(range(grid.shape[1]), [f"{v:.2g}" if isinstance(v, float) else v for v in grid.columns])
+    ax.set_yticks(range(grid.shape[0]), [f"{v:.2g}" if isinstance(v, float) else v for v in grid.index])
     ax.set(title=title, xlabel=grid.columns.name, ylabel=grid.index.name)
     ax.grid(False)
     figure.colorbar(image, label=label, fraction=0.05)

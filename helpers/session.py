@@ -3,10 +3,12 @@
 import json
 import os
 import platform
+import time
 from pathlib import Path
 
 import torch
 
+STARTED = time.time()  # the set-up cell imports this module before any other of the project
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 
@@ -28,6 +30,11 @@ def folder(name: str) -> Path:
     return ROOT / "provisional" / "+".join(reason.replace(" ", "-") for reason in sorted(caveats)) / name
 
 
+def shown(path: Path) -> str:
+    """Write a path inside the project from its root on, so that a saved notebook shows none of the machine's."""
+    return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
+
+
 def pick(full, quick, kept: bool = False):
     """Return `full`, or `quick` in a quick run; with `kept` also on stand-in data, for which no trials are kept."""
     return quick if QUICK or (kept and caveats) else full
@@ -43,10 +50,10 @@ def describe() -> None:
     try:
         who = json.loads((ROOT / "group.json").read_text(encoding="utf-8"))
         group, names = who["group"] or "not filled in yet", ", ".join(who["names"]) or "not filled in yet"
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError('group.json at the root should read {"group": "...", "names": ["...", "..."]}.') from error
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     print(f"group: {group}   names: {names}   (from group.json)")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} CPU cores, {gpu}")
     if QUICK:
-        print(f"QUICK=1: a short smoke run. Its numbers mean nothing; it writes to {folder('').relative_to(ROOT)}/")
+        print('QUICK=1: a short smoke run. Its numbers mean nothing; it writes to "provisional/".')

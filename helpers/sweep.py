@@ -13,6 +13,9 @@ each core of this machine. `parallel_config(n_jobs=4)` takes four of them, `n_jo
 
 Start it after the set-up cell; workers of other machines need the project's folder on their PYTHONPATH. Dask runs a
 trial again where its worker has died, but waits for ever on one that always kills it; joblib's own processes do not.
+On Ray, which hands back no single results, trials run and are written down in rounds of as many as it has cores.
+Each process that uses a GPU holds some hundred MB of it and they take turns: with CUDA two processes are the default.
+Results of a CPU and of a GPU share one file, though they differ by rounding: a study may be continued on the other.
 """
 
 import functools
@@ -26,6 +29,7 @@ import re
 import sys
 import time
 import traceback
+import warnings
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -33,11 +37,14 @@ import joblib
 import pandas as pd
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
-from joblib.parallel import get_active_backend
+from joblib.parallel import LokyBackend, get_active_backend
 
 from helpers import session
 from helpers.fingerprint import fingerprint
 from helpers.progress import progress
+
+# loky starts a new worker in place of one whose memory has grown, which harms nothing, and says so in every notebook.
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
 
 RESERVED = ("seed", "seconds", "error")  # columns of the table beside those of configs and results
 
@@ -63,8 +70,10 @@ def study(name: str, trial, configs, seeds, keep: bool = False) -> pd.DataFrame:
     records = {key: found[key] for key in trials if key in found and not found[key]["error"]}
     groups = _groups(trial, [pair for key, pair in trials.items() if key not in records])
     if not groups:
-        print(f"{name}: {len(trials)} trials read from {os.path.relpath(path, session.ROOT)}, nothing to run")
+        print(f"{name}: {len(trials)} trials read from {session.shown(path)}, nothing to run")
     else:
+        if keep:
+            print(f"{name}: {len(trials) - len(records)} of {len(trials)} trials are not yet kept: they run now")
         if not path.exists() and (others := list(path.parent.glob("*.jsonl"))):
             print(f"{name}: the trial's code is new; results of other code stay unused in {len(others)} files")
         finished = _all(functools.partial(_run, trial, list(session.caveats)), groups)
@@ -81,8 +90,8 @@ def batched(same, at_most=None):
     """Mark a trial that trains several networks at once: `trial(configs, seed)` returns a list of dicts, one a config.
 
     Trials with the same seed and the same values of the config keys `same` go into one call, `at_most` many, an int
-    or a function of one of their configs. Which of them come together must not change a result: after a resumption
-    it is others. They are written down when their call returns, each with an equal share of its seconds.
+    or a function of one of their configs. Which of them come together must not change a result, but for rounding:
+    after a resumption it is others. They are written down when the call returns, with equal shares of its seconds.
     """
 
     def mark(trial):
@@ -182,7 +191,9 @@ def _all(run, groups):
     a process, where one that kills it again is the culprit; then the rest go on in parallel.
     """
     waiting = dict(enumerate(groups))
-    n_jobs = get_active_backend()[1] or -1  # all cores unless parallel_config says otherwise
+    backend, n_jobs = get_active_backend()
+    gpu = isinstance(backend, LokyBackend) and torch.cuda.is_available()
+    n_jobs = n_jobs or (min(2, joblib.cpu_count()) if gpu else -1)  # unless parallel_config says otherwise
     while waiting:
         try:
             with closing(_parallel(run, waiting, n_jobs=n_jobs)) as finished:
@@ -199,14 +210,21 @@ def _all(run, groups):
 
 
 def _parallel(run, groups: dict, **options):
-    """Return an iterator of what `run` returns for each group; as many of them are in work as there are processes."""
+    """Yield what `run` returns for each group; as many of them are in work as there are processes."""
     tasks = [joblib.delayed(run)(index, *group) for index, group in groups.items()]
-    options |= {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "n_jobs", "max_nbytes": None}
-    return joblib.Parallel(**options)(tasks)
+    options |= {"batch_size": 1, "pre_dispatch": "n_jobs", "max_nbytes": None}
+    if get_active_backend()[0].supports_return_generator:
+        yield from joblib.Parallel(return_as="generator_unordered", **options)(tasks)
+        return
+    size = joblib.effective_n_jobs(options["n_jobs"])
+    with joblib.Parallel(**options) as parallel:
+        for start in range(0, len(tasks), size):
+            yield from parallel(tasks[start : start + size])
 
 
 def _run(trial, caveats: list, index: int, configs: list, seed: int):
     """Run a group, mostly in a worker; return its index and outcome."""
+    session.caveats += [c for c in caveats if c not in session.caveats]  # stand-ins without another try and warning
     start, results, error = time.perf_counter(), None, ""
     copies = [dict(config) for config in configs]  # the trial's to change
     with _lean_torch():
@@ -216,7 +234,7 @@ def _run(trial, caveats: list, index: int, configs: list, seed: int):
             place = traceback.extract_tb(problem.__traceback__)[-1]
             error = f"{type(problem).__name__}: {problem} (in {place.name}, line {place.lineno})"
     if unknown := [caveat for caveat in session.caveats if caveat not in caveats]:
-        raise RuntimeError(f"The trial ran on {unknown[0]} that this process had not: call data.load before the study.")
+        raise RuntimeError(f"The trial met with {unknown[0]}, unlike this process: call data.load before the study.")
     results = None if error else _checked(results, configs)
     return index, (results, (time.perf_counter() - start) / len(configs), error)
 
@@ -260,7 +278,7 @@ def _path(name: str, trial, keep: bool) -> Path:
 
 
 def _append(path: Path, configs, seed, results, seconds, error) -> dict:
-    """Append a group in one write, which neither a kill nor another process can part; return it as `_parse` does."""
+    """Append a group in one write, never parted on a local POSIX file system; return it as `_parse` does."""
     records = [
         {"config": config, "seed": seed, "result": result, "seconds": seconds, "error": error}
         for config, result in zip(configs, results or [{}] * len(configs), strict=True)

@@ -28,6 +28,7 @@ def _no_claims_yet(monkeypatch):
         (3e-7, {"between": (0, 1e-6)}, "holds: it learns: 3e-07 (between 0 and 1e-06)"),
         (torch.tensor(0.5), {"at_most": 1}, "holds: it learns: 0.5 (at most 1)"),
         (np.float32(0.5), {"at_most": np.int64(1)}, "holds: it learns: 0.5 (at most 1)"),
+        (np.array([0.5]), {"between": (torch.zeros(1), np.array([[1]]))}, "holds: it learns: 0.5 (between 0 and 1)"),
         (True, {"at_least": True}, "holds: it learns: 1 (at least 1)"),
     ],
 )
@@ -36,19 +37,19 @@ def test_line(value, bounds, line, capsys):
     assert capsys.readouterr().out == line + "\n"
 
 
-@pytest.mark.parametrize("bounds", [{}, {"at_least": 0, "between": (0, 1)}])
+@pytest.mark.parametrize("bounds", [{}, {"at_least": 0, "between": (0, 1)}, {"between": ()}])
 def test_bounds_are_needed_and_of_one_kind(bounds):
     with pytest.raises(ValueError, match="needs a bound"):
         claims.claim("it learns", 1, **bounds)
 
 
 def test_a_run_with_caveats_is_not_judged(monkeypatch, capsys):
-    monkeypatch.setattr(session, "caveats", ["quick run", "stand-in data"])
+    monkeypatch.setattr(session, "caveats", ["quick run", "stand-in MNIST"])
     claims.claim("it learns", 0.1, at_least=0.9)
     claims.summary()
     assert (
         capsys.readouterr().out.splitlines()
-        == ["not judged (quick run, stand-in data): it learns: 0.1 (at least 0.9)"] * 2
+        == ["not judged (quick run, stand-in MNIST): it learns: 0.1 (at least 0.9)"] * 2
     )
 
 

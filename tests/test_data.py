@@ -4,6 +4,8 @@ import hashlib
 import os
 import pickle
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +90,7 @@ def write(root: Path, files: dict[str, bytes]):
 
 
 def listing(root: Path) -> set[str]:
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
 def is_one_sentence(message: str) -> bool:
@@ -151,6 +153,39 @@ def test_unverified_cache_of_old_torchvision_is_not_read(tmp_path, monkeypatch):
     assert len(data.load("MNIST", tmp_path).train_images) == TRAIN
 
 
+# --- the split --------------------------------------------------------------------------------------------------------
+
+SPLIT = """
+import torch
+from helpers import data
+images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1).expand(50, 1, 2, 2)
+labels = torch.arange(50) % 10
+data.load = lambda name: data.ImageData(name, (), "stand-in", images, labels, images[:5] + 100, labels[:5])
+parts = data.split("MNIST", validation=20)
+numbers = [(part[:, 0] * 255).round().int().tolist() for part in parts[::2]]
+"""
+
+
+def test_split_is_disjoint_and_the_same_everywhere(monkeypatch):
+    monkeypatch.setattr(data, "load", data.load)  # to have it back
+    found = {}
+    for _ in range(2):
+        data.split.cache_clear()
+        torch.manual_seed(len(found))  # it hangs on no global random state
+        exec(SPLIT, found)
+        train, validation = found["numbers"]
+        assert (len(train), len(validation)) == (30, 20) and sorted(train + validation) == list(range(50))
+        assert validation != sorted(validation)
+        assert all((x.shape[1], x.dtype, x.max() <= 1) == (4, torch.float32, True) for x in found["parts"][::2])
+        assert [y.tolist() for y in found["parts"][1::2]] == [[n % 10 for n in part] for part in found["numbers"]]
+        assert data.split("MNIST", validation=20) is found["parts"]
+        found[len(found)] = found["numbers"]
+    command = [sys.executable, "-c", SPLIT + "print(numbers)"]
+    printed = subprocess.run(command, cwd=session.ROOT, check=True, capture_output=True, text=True, timeout=120).stdout
+    assert printed.strip() == str(found["numbers"])
+    data.split.cache_clear()
+
+
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +217,8 @@ def test_damage_is_an_error_that_says_what_to_do(tiny, tmp_path, damage, fault, 
         with pytest.raises(data.DamagedDataError, match=fault) as caught:
             data.load(name, root)
         message = str(caught.value)
-        assert str(root / file) in message and f"delete the folder {(root / file).parent} and run again" in message
+        assert (root / file).as_posix() in message
+        assert f"delete the folder {(root / file).parent.as_posix()} and run again" in message
         assert is_one_sentence(message)
     assert not fresh and not session.caveats  # no stand-in for what is merely damaged
 
@@ -209,7 +245,7 @@ def test_half_downloaded_archive_is_named(tiny, tmp_path):
     write(tmp_path, {archive: b"half"})
     with pytest.raises(data.DamagedDataError, match="or delete it and run again") as caught:
         data.load(name, tmp_path)
-    assert str(tmp_path / archive) in str(caught.value)
+    assert (tmp_path / archive).as_posix() in str(caught.value)
 
 
 # --- download ---------------------------------------------------------------------------------------------------------
@@ -305,13 +341,25 @@ def test_standin_is_announced_once_and_loudly(tmp_path, capsys, fresh):
     loud = [line for line in capsys.readouterr().out.splitlines() if line.startswith("!!!")]
     assert len(loud) == 1 and "GENERATED STAND-IN" in loud[0] and "CIFAR10" in loud[0] and "no network here" in loud[0]
     assert loaded.source == "stand-in" and loaded.classes == data.CLASSES["CIFAR10"]
-    assert session.caveats == ["stand-in data"]
+    assert session.caveats == ["stand-in CIFAR10"]
     session.caveats.clear()
     assert data.load("CIFAR10", tmp_path) is loaded
-    assert session.caveats == ["stand-in data"]  # it holds, though it is not announced again
+    assert session.caveats == ["stand-in CIFAR10"]  # it holds, though it is not announced again
     assert "!!!" not in capsys.readouterr().out
     assert fresh == ["CIFAR10"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_known_standin_is_made_at_once_and_silently(tmp_path, monkeypatch, capsys, fresh):
+    """As in the workers of a study, whose caveats are those of the process that called it."""
+    set_download(monkeypatch, lambda dataset: pytest.fail("tried to download"))
+    session.add_caveat("stand-in MNIST")
+    assert data.load("MNIST", tmp_path).source == "stand-in" and fresh == ["MNIST"]
+    assert session.caveats == ["stand-in MNIST"] and not capsys.readouterr().out
+    set_download(monkeypatch, no_network)
+    data.load("FashionMNIST", tmp_path)  # of which nothing is known yet
+    assert session.caveats == ["stand-in MNIST", "stand-in FashionMNIST"]
+    assert "nothing about FashionMNIST" in capsys.readouterr().out
 
 
 def test_standin_not_allowed(tmp_path, fresh):

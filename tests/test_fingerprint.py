@@ -2,16 +2,22 @@
 
 import functools
 import importlib
+import linecache
+import math
+import os
 import subprocess
 import sys
+import time
+from types import ModuleType
 
 import nbformat
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from nbclient import NotebookClient
 
-from helpers import session
+from helpers import data, ensemble, session
 from helpers.fingerprint import fingerprint
 
 PROJECT = {
@@ -22,14 +28,26 @@ from pathlib import Path
 
 RATE = 0.1
 FOLDER = Path(__file__).parent
-CACHE = {}
+TABLE = {}
 BASE = RATE * 2
 
 
 def scale(x):
     """Scale."""
-    CACHE[x] = x  # a cache is no constant
-    return x * BASE
+    return x * BASE + len(TABLE)
+
+
+def register(function):
+    TABLE[function.__name__] = function
+    return function
+
+
+TABLE["a"] = 1
+
+
+@register
+def registered(x):
+    return x + 32
 
 
 def unused(x):
@@ -68,6 +86,7 @@ import torch
 import tools.shared
 from tools.constants import STEPS
 from tools import shared as s
+from tools.shared import decorated
 
 OPTIONS = {"rate": 0.5, "act": torch.tanh}
 
@@ -81,7 +100,7 @@ cubed = functools.partial(helper, power=3)
 
 def trial(config: dict, seed: int) -> dict:
     """Say what it does."""
-    from tools.shared import decorated
+    import json
     rate = OPTIONS["rate"]  # a comment
     unused = [helper(x) for x in range(STEPS)]
     return {"y": cubed(s.Net().forward(tools.shared.scale(config["x"]))) + rate + decorated(1)}
@@ -93,13 +112,14 @@ def trial(config: dict, seed: int) -> dict:
 def project(tmp_path, monkeypatch):
     """Return a function that writes the project with one edit, imports it, and returns its trial's fingerprint."""
 
-    def write(old="", new="", name="trial"):
+    def write(old="", new="", name="trial", started=math.inf):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         assert not old or any(old in text for text in PROJECT.values())
         for path, text in PROJECT.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text.replace(old, new) if old else text)
         monkeypatch.setattr(session, "ROOT", folder.resolve())
+        monkeypatch.setattr(session, "STARTED", started)
         with monkeypatch.context() as context:
             context.syspath_prepend(folder)
             for module in [m for m in sys.modules if m.split(".")[0] in ("trial", "tools")]:
@@ -129,7 +149,9 @@ def project(tmp_path, monkeypatch):
         ("n == 0 or", "n <= 0 or"),  # functions that call each other
         ("n != 0 and", "n > 0 and"),
         ("2 * function(x)", "3 * function(x)"),  # a decorator
-        ("x + 16", "x + 17"),  # a decorated function, imported within the trial
+        ("x + 16", "x + 17"),  # a decorated function
+        ('TABLE["a"] = 1', 'TABLE["b"] = 1'),  # a constant that grows
+        ("x + 32", "x + 33"),  # a function in a registry
     ],
 )
 def test_changes_with_what_changes_results(project, old, new):
@@ -143,13 +165,117 @@ def test_changes_with_what_changes_results(project, old, new):
         ("Say what it does.", "Say it otherwise."),
         ('    """Scale."""\n', ""),
         ("config: dict, seed: int) -> dict", "config, seed)"),
-        ("CACHE = {}", "CACHE = {}\n\n\n"),
+        ("TABLE = {}", "TABLE: dict = {}\n\n\n"),
         ("UNUSED = 1", "UNUSED = 2"),
         ("def unused(x):\n    return x", "def unused(x):\n    return 2 * x"),  # `unused` is a local name in the trial
     ],
 )
 def test_stays_with_what_does_not(project, old, new):
     assert project(old, new) == project()
+
+
+def test_a_file_edited_after_the_start_is_refused(project):
+    with pytest.raises(ValueError, match=r"^trial\.py was edited after .*: start the kernel again\.$"):
+        project(started=time.time() - 10)
+
+
+def test_constants_of_an_edited_file_are_refused(project, tmp_path, monkeypatch):
+    def read_by(trial):
+        monkeypatch.setattr(session, "STARTED", time.time() - 10)
+        os.utime(path, (0, 0))
+        first = fingerprint(trial)
+        os.utime(path)
+        with pytest.raises(ValueError, match=r"^settings\.py was edited"):
+            fingerprint(trial)
+        return first
+
+    path = tmp_path / "settings.py"
+    path.write_text("STEPS = 3\n")
+    monkeypatch.setattr(session, "ROOT", tmp_path)
+    settings = ModuleType("settings")
+    settings.STEPS, settings.__file__ = 3, str(path)
+    scope = {"settings": settings, "__name__": "__main__"}
+    lines = ["def trial(config, seed):\n", "    return settings.STEPS\n"]
+    linecache.cache["<cell>"] = len("".join(lines)), None, lines, "<cell>"
+    exec(compile("".join(lines), "<cell>", "exec"), scope)
+    assert read_by(scope["trial"])
+
+
+@pytest.mark.parametrize("line", ["from tools.shared import decorated", "import tools.shared", "from . import tools"])
+def test_the_projects_code_is_imported_at_the_top(project, line):
+    with pytest.raises(ValueError, match=f'^Move "{line}" out of the function: a study must see what code it runs\\.$'):
+        project("import json", line)
+
+
+SNIPPET = '''
+import functools
+from dataclasses import dataclass
+from math import pi, sqrt
+from pathlib import Path
+
+TABLE = {"a": 0.1, "b": (1, None, True), "c": [b"x", 2j, -0.5], "d": {3, 1}, "e": len}
+HERE = Path(__file__).parent / "runs"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point."""
+    x: float = 1.0
+    y: float = sqrt(pi)
+
+    def norm(self, *, power: int = 2) -> float:
+        return sum(v**power for v in (self.x, self.y)) ** (1 / power)
+
+
+@functools.cache
+def cached(x):
+    return [y for y in range(x) if (z := y % 2)] or {k: v for k, v in TABLE.items()}
+
+
+def outer(factor):
+    def inner(config, seed, *rest, flag=HERE, **more):
+        text = f"{config!r:>{seed}} {{}} {factor:.2f}" f"{seed=} {seed:}" "end" + f"{config['a']}"
+        match config:
+            case {"a": [1, *_], **others} if others:
+                return text[1:-1:2], lambda z, /: z @ seed
+            case Point(x=0) | None:
+                pass
+        try:
+            with open("file") as file:
+                rest = [*file, *map(str, rest)]
+        except (OSError, ValueError) as error:
+            raise RuntimeError from error
+        return Point(), cached(3), torch.float32, functools.reduce(max, [1]), start.norm
+    return inner
+
+
+import torch
+start = Point(2.0)
+trial = functools.partial(outer(3), seed=1)
+'''
+
+
+def test_hash_is_the_same_with_every_version_of_python(tmp_path, monkeypatch):
+    path = tmp_path / "snippet.py"
+    path.write_text(SNIPPET)
+    monkeypatch.setattr(session, "ROOT", tmp_path)
+    monkeypatch.setattr(session, "STARTED", math.inf)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "snippet", None)  # to have it removed
+    del sys.modules["snippet"]
+    assert fingerprint(importlib.import_module("snippet").trial) == "9351d48977ad"
+
+
+def test_what_loads_data_does_not_hang_on_what_was_loaded(monkeypatch):
+    def trial(configs, seed):
+        return ensemble.train(configs, seed, data.split("MNIST", device=session.device()))
+
+    before = fingerprint(trial)
+    monkeypatch.setattr(data, "_loaded", {"MNIST": torch.zeros(1)})
+    monkeypatch.setattr(session, "caveats", ["stand-in MNIST"])
+    assert fingerprint(trial) == before
+    monkeypatch.setitem(ensemble.OWN, "lr", 0.2)
+    assert fingerprint(trial) != before
 
 
 CELLS = [
@@ -170,7 +296,8 @@ def test_is_the_same_in_every_kernel_and_in_a_script(tmp_path):
     script = tmp_path / "script.py"
     cells_of_script = [cell for cell in cells if not cell.endswith("x * 1")]  # what a later cell defines anew
     script.write_text("\n".join(cells_of_script).replace("# comment", ""))
-    printed = subprocess.run([sys.executable, script], check=True, capture_output=True, text=True).stdout.split()
+    command = [sys.executable, script]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.split()
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook, timeout=60).execute()
     assert [output.text.strip() for cell in notebook.cells for output in cell.outputs] == printed
@@ -194,7 +321,7 @@ def test_closures_and_constants_count_by_value():
     assert fingerprint(functools.partial(closing_over, 1)) != fingerprint(functools.partial(closing_over, 2))
 
 
-@pytest.mark.parametrize("value", [torch.zeros(2), np.zeros(2), torch.nn.Linear(1, 1), object()])
+@pytest.mark.parametrize("value", [torch.zeros(2), np.zeros(2), torch.nn.Linear(1, 1), object(), list[int]])
 def test_what_would_travel_with_every_task_is_refused(value):
     with pytest.raises(TypeError, match=f'"value" \\({type(value).__name__}\\), which would travel'):
         fingerprint(closing_over({"inside": [value]}))
@@ -215,6 +342,8 @@ def test_missing_source_is_refused():
 
 
 def test_foreign_functions_count_by_name():
+    foreign = [torch.tanh, torch.sigmoid, torch.Tensor.tanh, F.max_pool1d, F.max_pool2d, np.mean, np.add, len]
+    assert len({fingerprint(function) for function in foreign}) == len(foreign)
     assert fingerprint(torch.nn.functional.relu) == fingerprint(torch.nn.functional.relu)
     assert fingerprint(torch.nn.functional.relu) != fingerprint(torch.nn.functional.tanh)
 

@@ -1,6 +1,7 @@
 """A progress bar leaves one clean line, wherever it is shown and however the notebook was run."""
 
 import io
+import re
 import subprocess
 import sys
 
@@ -39,7 +40,7 @@ def test_notebook_holds_one_line_for_each_bar(way, tmp_path):
     outputs = execute(notebook, tmp_path, way).cells[0].outputs
     assert [output.output_type for output in outputs] == ["display_data"] * 2
     iterated, counted = (output.data["text/plain"] for output in outputs)
-    assert iterated.startswith("iterated: 100%") and "4/4 [00:01<00:00" in iterated
+    assert iterated.startswith("iterated: 100%") and re.search(r"4/4 \[00:\d\d<00:00", iterated)
     assert counted.startswith("counted: 100%") and "9/9" in counted
     assert all(len(output.data) == 1 and "\n" not in output.data["text/plain"] for output in outputs)
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,12 +13,13 @@ import joblib
 import nbformat
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from joblib.externals.loky import get_reusable_executor
 from nbclient import NotebookClient
 
-from helpers import session
+from helpers import session, sweep
 from helpers.sweep import batched, choice, grid, log_uniform, sample, study, uniform
 
 
@@ -98,6 +98,43 @@ def test_dask_gives_the_same_table(runs):
     with cluster, Client(cluster), joblib.parallel_config(backend="dask"):
         spread = study("dask", describe, configs, seeds=[0, 1])
     assert same(spread, study("loky", describe, configs, seeds=[0, 1]))
+
+
+def test_without_single_results_it_runs_in_rounds(runs):
+    """As on Ray: a backend that can hand back no generator."""
+    configs = grid(x=range(4), widths=[[8, 4]])
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=3):
+        table = study("rounds", describe, configs, seeds=[0, 1])
+    assert [line["config"]["x"] for line in lines(runs)] == table.x.tolist()
+    assert same(table, study("loky", describe, configs, seeds=[0, 1]))
+
+
+def fail_at_three(config, seed):
+    if config["x"] == 3:
+        return None  # which ends the study
+    return {"y": config["x"]}
+
+
+@pytest.mark.parametrize(("n_jobs", "written"), [(2, 2), (3, 3)])
+def test_each_round_is_written_down_before_the_next(runs, n_jobs, written):
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=n_jobs), pytest.raises(TypeError, match="a dict"):
+        study("rounds", fail_at_three, grid(x=range(6)), [0])
+    assert [line["config"]["x"] for line in lines(runs)] == list(range(written))
+
+
+@pytest.mark.parametrize(("config", "n_jobs"), [({}, 2), ({"n_jobs": 5}, 5), ({"backend": "threading"}, -1)])
+def test_two_processes_share_a_gpu(runs, monkeypatch, config, n_jobs):
+    def here(run, groups, n_jobs):
+        asked.append(n_jobs)
+        yield from [run(index, *group) for index, group in groups.items()]
+
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+    monkeypatch.setattr(sweep, "_parallel", here)
+    with joblib.parallel_config(**config):
+        study("gpu", single, grid(x=1, width=2), [0])
+    assert asked == [n_jobs]
 
 
 def test_only_what_is_new_is_run(runs, tmp_path, alone):
@@ -196,7 +233,7 @@ def test_batch_that_fails_is_recorded_for_each_of_its_trials(runs):
 
 def kill_own_process(config, seed):
     if config["x"] == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(1)
     return {"y": config["x"]}
 
 
@@ -227,35 +264,52 @@ if __name__ == "__main__":
 """
 
 
-def script(folder, n_jobs, configs):
-    """Start a process that runs the script's study."""
-    (folder / "script.py").write_text(SCRIPT)
-    arguments = [sys.executable, folder / "script.py", folder, str(n_jobs), str(configs)]
-    environment = {**os.environ, "PYTHONPATH": str(session.ROOT), "QUICK": "0"}
-    return subprocess.Popen(arguments, env=environment, start_new_session=True)
+@pytest.fixture
+def script(tmp_path):
+    """Return a function that starts a process that runs the script's study; at the end all of them are killed."""
+    started = []
+    (tmp_path / "script.py").write_text(SCRIPT)
+
+    def start(n_jobs, configs):
+        arguments = [sys.executable, tmp_path / "script.py", tmp_path, str(n_jobs), str(configs)]
+        environment = {**os.environ, "PYTHONPATH": str(session.ROOT), "QUICK": "0"}
+        process = subprocess.Popen(arguments, env=environment)
+        started.append(psutil.Process(process.pid))
+        return process
+
+    def kill(process):
+        """Kill a process; its orphaned workers, which would idle on for five minutes, live until the end."""
+        started.extend(psutil.Process(process.pid).children(recursive=True))
+        process.kill()
+        process.wait(timeout=30)
+
+    start.kill = kill
+    yield start
+    for process in list(started):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started += process.children(recursive=True)
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
-def test_resumption_after_kill_9(runs, tmp_path):
-    process = script(tmp_path, n_jobs=2, configs=15)
+def test_resumption_after_kill_9(runs, script):
+    process, end = script(n_jobs=2, configs=15), time.monotonic() + 120
     while sum(path.read_bytes().count(b"\n") for path in runs.rglob("*.jsonl")) < 6:
-        assert process.poll() is None
+        assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    script.kill(process)
     before = lines(runs)
     assert 6 <= len(before) < 30
-    again = script(tmp_path, n_jobs=1, configs=15)
-    assert again.wait() == 0
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # its orphaned workers, which would idle on for five minutes
+    assert script(n_jobs=1, configs=15).wait(timeout=120) == 0
     after = lines(runs)
     assert after[: len(before)] == before
     assert sorted((line["config"]["x"], line["seed"]) for line in after) == [(x, s) for x in range(15) for s in (0, 1)]
 
 
-def test_two_processes_at_once(runs, tmp_path):
-    both = [script(tmp_path, n_jobs=1, configs=5) for _ in range(2)]
-    assert [process.wait() for process in both] == [0, 0]
+def test_two_processes_at_once(runs, script):
+    both = [script(n_jobs=1, configs=5) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
     found = {(line["config"]["x"], line["seed"]): line["result"]["y"] for line in lines(runs)}  # every line is whole
     assert found == {(x, s): 10 * x + s for x in range(5) for s in (0, 1)}
 
@@ -290,24 +344,35 @@ def test_what_is_unfit_is_refused(name, trial, configs, seeds, message, runs, al
 
 
 def load_standin(config, seed):
-    session.add_caveat("stand-in data")
+    session.add_caveat("stand-in MNIST")
     return {"y": 1}
+
+
+def count_caveats(config, seed):
+    return {"y": len(session.caveats)}
 
 
 def test_standin_data_known_to_workers_alone_stops_the_study(runs):
     try:
-        with pytest.raises(RuntimeError, match="ran on stand-in data that this process had not"):
+        with pytest.raises(RuntimeError, match="met with stand-in MNIST, unlike this process"):
             study("secret", load_standin, [{"x": 1}], [0])
         assert not runs.exists()
-        session.add_caveat("stand-in data")
+        for caveat in ("stand-in MNIST", "stand-in CIFAR10"):
+            session.add_caveat(caveat)
         assert study("open", load_standin, [{"x": 1}], [0]).y.tolist() == [1]
+        known = study("known", count_caveats, grid(x=range(4)), [0]).y  # in workers
+        assert (known == len(session.caveats)).all()
     finally:
         get_reusable_executor().shutdown(kill_workers=True)  # they keep the caveat
 
 
-def test_kept_studies_lie_apart(runs, alone):
-    study("long", single, grid(x=1, width=2), [0], keep=True)
+def test_kept_studies_lie_apart(runs, alone, capsys):
+    for xs in ([1], [1, 2, 3], [2, 3]):
+        study("long", single, grid(x=xs, width=2), [0], keep=True)
     assert [path.parent for path in runs.rglob("*.jsonl")] == [runs / "kept" / "long"]
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("long: ")]
+    assert told[:2] == [f"long: {n} of {all} trials are not yet kept: they run now" for n, all in ((1, 1), (2, 3))]
+    assert len(told) == 3 and told[2].endswith(", nothing to run")
 
 
 CELLS = [
