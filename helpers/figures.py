@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 plt.style.use(Path(__file__).with_name("style.mplstyle"))
 
-GREY, ACCENT = "#777777", "#d55e00"  # the baseline, and the one run that is to stand out
+GREY = "#777777"  # the baseline, and guide lines
 
 
 def panels(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
