@@ -1,9 +1,11 @@
 """What a run needs to know of itself: where it writes, on what it computes, and whether its numbers count."""
 
+import contextlib
 import json
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -28,6 +30,22 @@ def folder(name: str) -> Path:
     if not caveats:
         return ROOT / name
     return ROOT / "provisional" / "+".join(reason.replace(" ", "-") for reason in sorted(caveats)) / name
+
+
+@contextlib.contextmanager
+def new_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, moved there if the block succeeds: nobody ever sees half a file.
+
+    Folders are created. A file that was there before stays as it is until the new one is whole.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def shown(path: Path) -> str:

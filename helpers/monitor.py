@@ -1,0 +1,180 @@
+"""TorchMonitor: collects what happens in a network during training; hands it on to `movie` and draws nothing itself."""
+
+import warnings
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from helpers import movie
+from helpers.progress import progress
+
+CALL_RETRIEVE = "call retrieve_weights_after_optimization_step() after each optimizer.step()"
+
+
+class TorchMonitor:
+    """Record weights, net values and activations of a model, batch by batch, and make a movie of them.
+
+        with TorchMonitor(model) as monitor:
+            for x, y in batches:
+                loss = loss_fn(model(x), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                monitor.retrieve_weights_after_optimization_step()
+                monitor.receive_losses(loss, validation_loss())
+        monitor.make_movie(training_figure, "training.gif")
+
+    After T batches, by the names of `model.named_modules()`, as copies on the CPU:
+
+    weights: Linear layer -> T + 1 matrices (out, in), [0] the initial one
+    net_values, activations: ReLU -> T inputs and T outputs, (batch, neurons) or with the shape of feature maps; the
+        k-th use of one module within a forward pass is a ReLU of its own, `name:k`
+    train_losses, val_losses: T numbers
+
+    A forward pass is recorded if the model is called in training mode and does not raise. Outputs, gradients and random
+    state are those of a run without monitor. Everything is kept, as the sheet demands: a batch of B samples costs 4
+    bytes for each weight and 8 B for each ReLU unit. 1000 batches of 3072-256-128-10 at B = 128 are some 3.7 GB.
+
+    Recording ends with `close()` or the `with` block; what was recorded stays. Only the modules nn.Linear and nn.ReLU
+    are seen, not their functional forms; a model with none of them gives a warning.
+    """
+
+    def __init__(self, model: nn.Module):
+        self._linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+        relus = {name: module for name, module in model.named_modules() if isinstance(module, nn.ReLU)}
+        for modules, kind, what in ((self._linears, "Linear", "weights"), (relus, "ReLU", "net values")):
+            if not modules:
+                warnings.warn(f"The model has no module nn.{kind}: there are no {what} to record.", stacklevel=2)
+        self.weights: dict[str, list[Tensor]] = {name: [] for name in self._linears}
+        self.net_values: dict[str, list[Tensor]] = {name: [] for name in relus}
+        self.activations: dict[str, list[Tensor]] = {name: [] for name in relus}
+        self.train_losses: list[float] = []
+        self.val_losses: list[float] = []
+        self._recorded = 0  # forward passes
+        self._pass: dict[str, tuple[Tensor, Tensor]] | None = None  # ReLU -> input, output in the pass under way
+        self._inputs: list[Tensor] = []  # of ReLUs under way
+        self.retrieve_weights_after_optimization_step()
+        self._hooks = [model.register_forward_pre_hook(_Hook(self._begin_pass), prepend=True)]
+        for name, module in self._linears.items():
+            self._hooks.append(module.register_forward_hook(_Hook(self._check_weights, name)))
+        for name, module in relus.items():
+            self._hooks.append(module.register_forward_pre_hook(_Hook(self._take_input), with_kwargs=True))
+            self._hooks.append(module.register_forward_hook(_Hook(self._take_output, name)))
+        self._hooks.append(model.register_forward_hook(_Hook(self._end_pass)))
+
+    def retrieve_weights_after_optimization_step(self) -> None:
+        """Append the present weights of all Linear layers; to be called after each step of the optimizer."""
+        for name, module in self._linears.items():
+            if isinstance(module, nn.LazyLinear):
+                raise ValueError(f"The layer {name} has no weights yet: run a batch through the model first.")
+            self.weights[name].append(_copy(module.weight))
+
+    def receive_losses(self, train_loss: float | Tensor, val_loss: float | Tensor) -> None:
+        """Append the losses on training and validation data; to be called after each batch."""
+        train_loss, val_loss = _number(train_loss), _number(val_loss)  # both or none
+        self.train_losses.append(train_loss)
+        self.val_losses.append(val_loss)
+
+    def make_movie(self, fig_fun: Callable[..., Figure], gif_filename: str | Path, fps: float = 10) -> Path:
+        """Write a GIF with one frame for each processed batch, and return its path.
+
+        `fig_fun(t, weights, net_values, activations, train_losses, val_losses)` returns the figure after t = 1 ... T
+        batches: that of losses[:t], net_values[...][:t] and weights[...][: t + 1]. It is given the whole lists, so that
+        it can fix the limits of its axes for the whole movie. `helpers.movie` says how to write one that draws fast.
+
+        The file appears under its name when it is whole, and replaces an older one. Raises ValueError where the lists
+        differ in length, for figures of changing size and an fps outside 1 ... 50; TypeError for no Figure.
+        """
+        steps = self._processed_batches()
+        histories = self.weights, self.net_values, self.activations, self.train_losses, self.val_losses
+        pictures = movie.frames(fig_fun, histories, steps)
+        return movie.write_gif(gif_filename, progress(pictures, total=steps, desc=Path(gif_filename).name), fps)
+
+    def close(self) -> None:
+        """Remove every hook; what was recorded stays."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._pass = None
+
+    def __enter__(self) -> "TorchMonitor":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def _processed_batches(self) -> int:
+        """Return the number of batches T; raise a ValueError if a list has not as many entries as the longest."""
+        mode = "call the model itself, as model(x), in training mode, once for each batch"
+        losses = "call receive_losses(train_loss, val_loss) after each batch"
+        counts = [(f'weights["{name}"]', len(entries) - 1, CALL_RETRIEVE) for name, entries in self.weights.items()]
+        for kind, lists in (("net_values", self.net_values), ("activations", self.activations)):
+            counts += [(f'{kind}["{name}"]', len(entries), mode) for name, entries in lists.items()]
+        counts += [("train_losses", len(self.train_losses), losses), ("val_losses", len(self.val_losses), losses)]
+        steps = max(count for _, count, _ in counts)
+        if steps == 0:
+            raise ValueError("No batch has been recorded: train the model before making a movie.")
+        for name, count, advice in counts:
+            if count < steps:
+                raise ValueError(f"{name} is short, with {count} batches where others have {steps}: {advice}.")
+        return steps
+
+    # ---- what the hooks call
+
+    def _begin_pass(self, model, args) -> None:
+        self._pass = {} if model.training else None
+        self._inputs.clear()  # of a pass that raised
+
+    def _take_input(self, module, args, kwargs) -> None:
+        if self._pass is not None:
+            self._inputs.append(_copy(args[0] if args else kwargs["input"]))  # now: inplace=True overwrites it
+
+    def _take_output(self, module, args, output, name: str) -> None:
+        if self._pass is None:
+            return
+        unit, use = name, 1
+        while unit in self._pass:
+            use += 1
+            unit = f"{name}:{use}"
+        self._pass[unit] = self._inputs.pop(), _copy(output)
+
+    def _check_weights(self, module, args, output, name: str) -> None:
+        if self._pass is not None and len(self.weights[name]) <= self._recorded:
+            warnings.warn(
+                f"A batch begins, and the weights after the one before were not retrieved: {CALL_RETRIEVE}.",
+                stacklevel=2,
+            )
+
+    def _end_pass(self, model, args, output) -> None:
+        if self._pass is None:
+            return
+        for unit, (net_value, activation) in self._pass.items():
+            self.net_values.setdefault(unit, []).append(net_value)
+            self.activations.setdefault(unit, []).append(activation)
+        self._recorded += 1
+        self._pass = None
+
+
+class _Hook:
+    """Calls a method of a monitor, but keeps no monitor alive; copied or saved with its model it does nothing."""
+
+    def __init__(self, method=None, *extra):
+        self.method, self.extra = method and weakref.WeakMethod(method), extra
+
+    def __call__(self, *args) -> None:
+        if self.method and (method := self.method()):
+            method(*args, *self.extra)
+
+    def __reduce__(self):
+        return _Hook, ()
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
+
+
+def _number(value: float | Tensor) -> float:
+    return float(value.detach() if isinstance(value, Tensor) else value)

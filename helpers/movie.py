@@ -1,0 +1,218 @@
+"""Frames -> GIF with imageio, and figure functions that need not start anew for each frame.
+
+A movie shows the figures that `fig_fun(t, weights, net_values, activations, train_losses, val_losses)` returns for
+t = 1 ... T. Any such function will do, but one that draws all the history again for each t costs T * T in all. Where a
+figure at t is the one at t - 1 with something added, write it once as a generator instead:
+
+    @incremental
+    def loss_figure(weights, net_values, activations, train_losses, val_losses):
+        figure, ax = plt.subplots()
+        ax.set(xlim=(0, len(train_losses) + 1), ylim=(0, max(train_losses)))  # the same for the whole movie
+        clock = ax.set_title("")
+        yield figure, [clock]                        # first: the figure without a batch, and the artists that change
+        for t, loss in enumerate(train_losses, 1):
+            clock.set_text(f"batch {t}")
+            yield [ax.scatter(t, loss)]              # then, for each batch: the artists that it adds
+
+`loss_figure(t, weights, ...)` then is a figure function like any other, and a movie draws every artist only once.
+Both show the same, as long as a step moves nothing else: limits, ticks and the layout stay those of the first figure.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import imageio.v3 as iio
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from helpers import session
+
+PALETTE = 255  # colours that a GIF can have, but for the one that stands for "as before"
+FREQUENT = 16  # colours that are kept exactly
+TOLERANCE = 28  # of other colours, as a distance in RGB space: it changes the rims of lines and letters only
+ABOVE = 50  # zorder of what a step adds: above all that was there before, as it is drawn onto it
+
+
+def incremental(draw: Callable[..., Iterator]) -> Callable[..., Figure]:
+    """Make the generator `draw`, written as this module says, a figure function that movies draw step by step."""
+
+    @functools.wraps(draw)
+    def fig_fun(t, weights, net_values, activations, train_losses, val_losses):
+        steps = len(train_losses)
+        if not 1 <= t <= steps:
+            raise ValueError(f"There are figures for t = 1 ... {steps}, the batches processed so far, not for {t}.")
+        figure, _, _ = next(islice(_steps(draw(weights, net_values, activations, train_losses, val_losses)), t, None))
+        return figure
+
+    fig_fun.incremental = draw
+    return fig_fun
+
+
+def frames(fig_fun: Callable[..., Figure], histories: tuple, steps: int) -> Iterator[np.ndarray]:
+    """Yield the pictures, uint8 (H, W, 3), of `fig_fun(t, *histories)` for t = 1 ... steps; no figure stays open.
+
+    Raises TypeError for a function that returns no Figure.
+    """
+    if hasattr(fig_fun, "incremental"):
+        return _drawn_on(_steps(fig_fun.incremental(*histories)))
+    return (_picture(_figure(fig_fun, t, histories)) for t in range(1, steps + 1))
+
+
+def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Path:
+    """Write frames, uint8 (H, W, 3), as a GIF that repeats for ever; return its path, where nothing half-made appears.
+
+    Every frame is kept, also one that equals the frame before. GIF counts in hundredths of a second: 12 frames a second
+    become 12.5. All frames share a palette, exact up to 255 colours; of more, the frequent ones are exact.
+    Raises ValueError for other rates than 1 ... 50, for no frames, and for a frame of another shape or type.
+    """
+    if not 1 <= fps <= 50:
+        raise ValueError(f"GIFs play 1 to 50 frames a second, not {fps}: choose fps within.")
+    shape, changes = _changes(frames)
+    palette, index_of = _palette(np.concatenate([colours for _, colours in changes]))
+    with session.new_file(path) as temporary:
+        iio.imwrite(
+            temporary,
+            _index_images(shape, changes, index_of, transparent=len(palette)),
+            extension=".gif",
+            is_batch=True,
+            mode="P",
+            palette=np.concatenate([palette, [[255, 255, 255]]]).astype(np.uint8).tobytes(),
+            transparency=len(palette),
+            disposal=1,  # a frame is laid over the one before
+            optimize=False,  # nothing is left to optimize, and with older Pillows it is slow
+            duration=10 * round(100 / fps),
+            loop=0,
+        )
+    return Path(path)
+
+
+# ---- figures -> frames
+
+
+def _steps(drawing: Iterator) -> Iterator[tuple[Figure, list[Artist], list[Artist]]]:
+    """Yield (figure, artists that change, artists added) for the figure without a batch, and after each batch."""
+    figure, changing = next(drawing)
+    plt.close(figure)
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    for artist in changing:
+        artist.set_zorder(ABOVE + 1)
+    yield figure, changing, []
+    for added in drawing:
+        for artist in added:
+            artist.set_zorder(ABOVE)
+        yield figure, changing, added
+
+
+def _drawn_on(steps: Iterator) -> Iterator[np.ndarray]:
+    """Yield the pictures of a drawing, each made from the one before by what its step adds."""
+    figure, changing, _ = next(steps)
+    canvas = FigureCanvasAgg(figure)
+    for artist in changing:
+        artist.set_animated(True)  # not part of what stays
+    canvas.draw()
+    for _, _, added in steps:
+        for artist in added:
+            artist.draw(canvas.renderer)
+        kept = canvas.copy_from_bbox(figure.bbox)
+        for artist in changing:
+            artist.draw(canvas.renderer)
+        yield np.array(canvas.buffer_rgba())[..., :3]
+        canvas.restore_region(kept)
+
+
+def _figure(fig_fun, t: int, histories: tuple) -> Figure:
+    """Return the figure at t; close whatever the function opens."""
+    before = set(plt.get_fignums())
+    try:
+        figure = fig_fun(t, *histories)
+    finally:
+        for number in set(plt.get_fignums()) - before:
+            plt.close(number)
+    if not isinstance(figure, Figure):
+        name = getattr(fig_fun, "__name__", "the figure function")
+        raise TypeError(
+            f"Frame {t}: {name} returned {type(figure).__name__}, not a matplotlib Figure: return the Figure."
+        )
+    return figure
+
+
+def _picture(figure: Figure) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
+
+
+# ---- frames -> GIF
+
+
+def _changes(frames: Iterable[np.ndarray]) -> tuple[tuple[int, int], list]:
+    """Return the frames' (H, W) and for each frame which pixels change, and to which colours, RGB0 as one uint32 each.
+
+    Memory grows with the pixels that change, not with all of them.
+    """
+    changes, previous = [], None
+    for number, frame in enumerate(frames, 1):
+        frame = np.asarray(frame)
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            raise ValueError(f"Frame {number} is {frame.dtype} {frame.shape}: give uint8 arrays (height, width, 3).")
+        if previous is not None and frame.shape[:2] != previous.shape:
+            (height, width), (first_height, first_width) = frame.shape[:2], previous.shape
+            raise ValueError(
+                f"Frame {number} is {width} x {height} pixels and those before it {first_width} x {first_height}: "
+                "give every figure the same figsize and dpi."
+            )
+        rgb0 = np.zeros((*frame.shape[:2], 4), np.uint8)
+        rgb0[..., :3] = frame
+        colours = rgb0.view(np.uint32)[..., 0]
+        where = np.flatnonzero(colours != previous) if changes else np.arange(colours.size)
+        changes.append((where.astype(np.uint32), colours.flat[where]))
+        previous = colours
+    if not changes:
+        raise ValueError("A movie needs at least one frame, and there are none.")
+    return previous.shape, changes
+
+
+def _palette(colours: np.ndarray) -> tuple[np.ndarray, Callable]:
+    """Return at most PALETTE colours, uint8 (n, 3), and a function from uint32 RGB0 to indices of the nearest ones.
+
+    The most frequent colours are exact. Then come those that are farthest from all chosen ones, until none is farther
+    than TOLERANCE: a palette no larger than is needed keeps files small, and Pillow's time grows with its cube.
+    """
+    values, counts = np.unique(colours, return_counts=True)
+    rgb = values[:, None].view(np.uint8)[:, :3].astype(np.int32)
+    chosen = np.argsort(-counts, kind="stable")[:FREQUENT].tolist()
+    nearest, distance = np.zeros(len(values), np.uint8), np.full(len(values), np.iinfo(np.int32).max)
+    for n in range(PALETTE):
+        if n >= len(chosen):
+            if distance.max() <= TOLERANCE**2:
+                break
+            chosen.append(distance.argmax())
+        to_new = ((rgb - rgb[chosen[n]]) ** 2).sum(axis=1)
+        nearest[to_new < distance] = n
+        distance = np.minimum(distance, to_new)
+    return rgb[chosen].astype(np.uint8), lambda some: nearest[np.searchsorted(values, some)]
+
+
+def _index_images(shape: tuple[int, int], changes: list, index_of: Callable, transparent: int) -> np.ndarray:
+    """Return palette indices (T, H, W) with what stays left transparent.
+
+    Pillow merges a frame into the one before if their images are equal. They never are: one pixel, which lies where
+    it costs no bytes, is drawn anew if the image before left it out, and only then or if it changes.
+    """
+    images = np.full((len(changes), *shape), transparent, np.uint8)
+    shown = np.full(shape, transparent, np.uint8)
+    pixel = next((where[:1] for where, _ in changes[1:] if len(where)), np.zeros(1, np.uint32))
+    for number, (image, (where, colours)) in enumerate(zip(images, changes, strict=True)):
+        new = index_of(colours)
+        changed = shown.flat[where] != new
+        image.flat[where[changed]] = shown.flat[where[changed]] = new[changed]
+        if number and images[number - 1].flat[pixel] == transparent:
+            image.flat[pixel] = shown.flat[pixel]
+    return images
