@@ -125,6 +125,18 @@ def split(name: str, device: torch.device | str = "cpu", validation: int = 10_00
     return images[validation:], labels[validation:], images[:validation], labels[:validation]
 
 
+@functools.cache
+def moments(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and std of each colour over all training images, as vectors (C * H * W,) for those of `as_vectors`."""
+    images = load(name).train_images
+    counts = torch.stack([images[:, channel].flatten().bincount(minlength=256) for channel in range(images.shape[1])])
+    shares, values = counts / counts.sum(1, keepdim=True), torch.arange(256) / 255  # of each brightness
+    mean = shares @ values
+    std = (shares @ values**2 - mean**2).sqrt()
+    pixels = images[0, 0].numel()
+    return mean.repeat_interleave(pixels), std.repeat_interleave(pixels)
+
+
 def _read(name: str, root: Path) -> ImageData:
     _verify(name, root, _files(name))  # CIFAR-10 comes as pickles: torchvision opens only what is verified
     splits = []

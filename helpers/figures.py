@@ -38,14 +38,15 @@ def image_grid(
     symmetric: bool = False,
     size: float = 0.9,
 ) -> Figure:
-    """Show images (N, H, W) or (N, H, W, 3) in rows of `columns`, all on one colour scale; `size` in inches each.
+    """Show images (N, H, W) or (N, H, W, 3) in rows of `columns`, all on one colour scale, `size` inches wide each.
 
     `symmetric` centres the scale on 0, for weights.
     """
     images = np.asarray(images)
     rows = -(-len(images) // columns)
     lines = max((title.count("\n") + 1 for title in titles), default=0)
-    figure, axes = panels(rows, columns, figsize=(size * columns, (size + 0.17 * lines) * rows))
+    height = size * images.shape[1] / images.shape[2] + 0.17 * lines
+    figure, axes = panels(rows, columns, figsize=(size * columns, height * rows))
     high = np.abs(images).max() if symmetric else images.max()
     low = -high if symmetric else images.min()
     for i, ax in enumerate(axes.flat):
@@ -208,16 +209,16 @@ def training_figure(weights, net_values, activations, train_losses, val_losses):
         texts[0].set_text(f"batch {t} of {steps}")
         texts[1].set_text(f"training loss {train_losses[t - 1]:.2f}")
         texts[2].set_text(f"validation loss {val_losses[t - 1]:.2f}")
-        yield [_add_bars(figure, bars, t - 1), _add_lines(figure, lines, t - 1)]
+        yield [add(figure, parts, t - 1) for add, parts in ((_add_bars, bars), (_add_lines, lines)) if parts]
 
 
 def _training_panels(weights, net_values, activations, steps: int) -> tuple[Figure, list[list[Axes]], Axes]:
     """Return a figure with a row of panels for each of the three, and the panel of the losses."""
     columns = max(len(weights), len(net_values) + 1)
-    width = max(1.7 * columns, 6.0)  # inches
-    figure = plt.figure(figsize=(width, 4.2), layout="none")
+    width = max(1.6 * columns, 5.6)  # inches
+    figure = plt.figure(figsize=(width, 3.7), layout="none")
     plt.close(figure)
-    margins = {"left": 0.55 / width, "right": 1 - 0.32 / width, "top": 0.87, "bottom": 0.06}
+    margins = {"left": 0.55 / width, "right": 1 - 0.32 / width, "top": 0.86, "bottom": 0.062}
     grid = figure.add_gridspec(3, columns, wspace=0.32, hspace=0.3, **margins)
     loss_panel = figure.add_subplot(grid[1:, -1], xlim=(-1, steps + 1))
     rows = []
@@ -233,7 +234,7 @@ def _training_panels(weights, net_values, activations, steps: int) -> tuple[Figu
     loss_panel.yaxis.tick_right()
     for label, color in zip(("training", "validation"), LOSS_COLORS, strict=True):
         loss_panel.plot([], [], color=color, label=label)
-    loss_panel.legend(loc="upper right", fontsize=SMALL)
+    loss_panel.legend(loc="upper right", fontsize=SMALL, frameon=True, facecolor="w", edgecolor="none", borderpad=0.1)
     if weights:
         guessing = math.log(next(reversed(weights.values()))[0].shape[0])
         loss_panel.axhline(guessing, color=GREY, linestyle=":", linewidth=0.9)

@@ -18,6 +18,7 @@ import torch
 from helpers import session
 
 CONSTANTS = (NoneType, bool, int, float, complex, str, bytes, range, torch.dtype, torch.device)
+MARKS = {"batched", "writes"}  # decorators that tell a study how to run a trial
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -154,7 +155,7 @@ def _text(path: Path) -> str:
 
 
 def _stripped(nodes: list) -> ast.Module:
-    """Return code without what changes no result: docstrings, annotations of arguments and results, `batched`."""
+    """Return code without what changes no result: docstrings, annotations, the decorators of helpers.sweep."""
     tree = ast.Module(nodes, [])
     for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -163,7 +164,7 @@ def _stripped(nodes: list) -> ast.Module:
             node.annotation = None
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
-            node.decorator_list = [d for d in node.decorator_list if "batched" not in _dotted(getattr(d, "func", d))]
+            node.decorator_list = [d for d in node.decorator_list if not MARKS & {*_dotted(getattr(d, "func", d))}]
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(node):
             node.body = node.body[1:] or [ast.Pass()]
     return tree

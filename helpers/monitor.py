@@ -31,7 +31,7 @@ class TorchMonitor:
 
     weights: Linear layer -> T + 1 matrices (out, in), [0] the initial one
     net_values, activations: ReLU -> T inputs and T outputs, (batch, neurons) or with the shape of feature maps; the
-        k-th use of one module within a forward pass is a ReLU of its own, `name:k`
+        k-th use of one module within a forward pass is a ReLU of its own, `name:k`; in the order of use
     train_losses, val_losses: T numbers
 
     A forward pass is recorded if the model is called in training mode and does not raise. Outputs, gradients and random
@@ -108,7 +108,7 @@ class TorchMonitor:
 
     def _processed_batches(self) -> int:
         """Return the number of batches T; raise a ValueError if a list has not as many entries as the longest."""
-        mode = "call the model itself, as model(x), in training mode, once for each batch"
+        mode = "call the model itself, as model(x), in training mode, once for each batch; the pass must use this ReLU"
         losses = "call receive_losses(train_loss, val_loss) after each batch"
         counts = [(f'weights["{name}"]', len(entries) - 1, CALL_RETRIEVE) for name, entries in self.weights.items()]
         for kind, lists in (("net_values", self.net_values), ("activations", self.activations)):
@@ -151,9 +151,11 @@ class TorchMonitor:
     def _end_pass(self, model, args, output) -> None:
         if self._pass is None:
             return
-        for unit, (net_value, activation) in self._pass.items():
-            self.net_values.setdefault(unit, []).append(net_value)
-            self.activations.setdefault(unit, []).append(activation)
+        for unit, recorded in self._pass.items():
+            for lists, value in zip((self.net_values, self.activations), recorded, strict=True):
+                if not self._recorded:
+                    lists[unit] = lists.pop(unit, [])  # from now on in the order of use
+                lists.setdefault(unit, []).append(value)
         self._recorded += 1
         self._pass = None
 

@@ -16,11 +16,12 @@ figure at t is the one at t - 1 with something added, write it once as a generat
 
 `loss_figure(t, weights, ...)` then is a figure function like any other, and a movie draws every artist only once.
 Both show the same, as long as a step moves nothing else: limits, ticks and the layout stay those of the first figure.
+What a step adds lies above all that was there before, and the artists that change lie above that.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -33,7 +34,7 @@ from matplotlib.figure import Figure
 from helpers import session
 
 PALETTE = 255  # colours that a GIF can have, but for the one that stands for "as before"
-FREQUENT = 16  # colours that are kept exactly
+FREQUENT = 64  # colours that are kept exactly
 TOLERANCE = 28  # of other colours, as a distance in RGB space: it changes the rims of lines and letters only
 ABOVE = 50  # zorder of what a step adds: above all that was there before, as it is drawn onto it
 
@@ -46,7 +47,7 @@ def incremental(draw: Callable[..., Iterator]) -> Callable[..., Figure]:
         steps = len(train_losses)
         if not 1 <= t <= steps:
             raise ValueError(f"There are figures for t = 1 ... {steps}, the batches processed so far, not for {t}.")
-        figure, _, _ = next(islice(_steps(draw(weights, net_values, activations, train_losses, val_losses)), t, None))
+        *_, (figure, _, _) = _steps(draw, (weights, net_values, activations, train_losses, val_losses), t)
         return figure
 
     fig_fun.incremental = draw
@@ -58,8 +59,9 @@ def frames(fig_fun: Callable[..., Figure], histories: tuple, steps: int) -> Iter
 
     Raises TypeError for a function that returns no Figure.
     """
-    if hasattr(fig_fun, "incremental"):
-        return _drawn_on(_steps(fig_fun.incremental(*histories)))
+    draw = getattr(fig_fun, "incremental", None)
+    if draw and draw is getattr(fig_fun, "__wrapped__", None):  # functools.wraps hands the mark on to other functions
+        return _drawn_on(_steps(draw, histories, steps))
     return (_picture(_figure(fig_fun, t, histories)) for t in range(1, steps + 1))
 
 
@@ -94,17 +96,25 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
 # ---- figures -> frames
 
 
-def _steps(drawing: Iterator) -> Iterator[tuple[Figure, list[Artist], list[Artist]]]:
+def _steps(draw, histories: tuple, steps: int) -> Iterator[tuple[Figure, list[Artist], list[Artist]]]:
     """Yield (figure, artists that change, artists added) for the figure without a batch, and after each batch."""
-    figure, changing = next(drawing)
-    plt.close(figure)
+    with _none_left_open():
+        drawing = draw(*histories)
+        first = next(drawing, None) if isinstance(drawing, Iterator) else drawing
+    if not isinstance(first, tuple) or len(first) != 2 or not isinstance(first[0], Figure):
+        raise TypeError(f"{draw.__name__} must first yield (figure, list of the artists that change), not {first}.")
+    figure, changing = first
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     for artist in changing:
         artist.set_zorder(ABOVE + 1)
     yield figure, changing, []
-    for added in drawing:
+    for t in range(1, steps + 1):
+        with _none_left_open():
+            added = next(drawing, None)
+        if not isinstance(added, (list, tuple)) or not all(isinstance(artist, Artist) for artist in added):
+            raise TypeError(f"Frame {t}: {draw.__name__} must yield a list of the artists it adds, not {added}.")
         for artist in added:
             artist.set_zorder(ABOVE)
         yield figure, changing, added
@@ -128,19 +138,26 @@ def _drawn_on(steps: Iterator) -> Iterator[np.ndarray]:
 
 
 def _figure(fig_fun, t: int, histories: tuple) -> Figure:
-    """Return the figure at t; close whatever the function opens."""
-    before = set(plt.get_fignums())
-    try:
+    """Return the figure at t."""
+    with _none_left_open():
         figure = fig_fun(t, *histories)
-    finally:
-        for number in set(plt.get_fignums()) - before:
-            plt.close(number)
     if not isinstance(figure, Figure):
         name = getattr(fig_fun, "__name__", "the figure function")
         raise TypeError(
             f"Frame {t}: {name} returned {type(figure).__name__}, not a matplotlib Figure: return the Figure."
         )
     return figure
+
+
+@contextlib.contextmanager
+def _none_left_open() -> Iterator[None]:
+    """Close the figures that the block opens; they can still be drawn."""
+    before = set(plt.get_fignums())
+    try:
+        yield
+    finally:
+        for number in set(plt.get_fignums()) - before:
+            plt.close(number)
 
 
 def _picture(figure: Figure) -> np.ndarray:
@@ -182,16 +199,18 @@ def _changes(frames: Iterable[np.ndarray]) -> tuple[tuple[int, int], list]:
 def _palette(colours: np.ndarray) -> tuple[np.ndarray, Callable]:
     """Return at most PALETTE colours, uint8 (n, 3), and a function from uint32 RGB0 to indices of the nearest ones.
 
-    The most frequent colours are exact. Then come those that are farthest from all chosen ones, until none is farther
-    than TOLERANCE: a palette no larger than is needed keeps files small, and Pillow's time grows with its cube.
+    Of more colours than these, the most frequent are exact. Then come those that are farthest from all chosen ones,
+    until none is farther than TOLERANCE: a palette no larger than is needed keeps files small, and Pillow's time grows
+    with its cube.
     """
     values, counts = np.unique(colours, return_counts=True)
     rgb = values[:, None].view(np.uint8)[:, :3].astype(np.int32)
+    tolerance = TOLERANCE if len(values) > PALETTE else 0
     chosen = np.argsort(-counts, kind="stable")[:FREQUENT].tolist()
     nearest, distance = np.zeros(len(values), np.uint8), np.full(len(values), np.iinfo(np.int32).max)
     for n in range(PALETTE):
         if n >= len(chosen):
-            if distance.max() <= TOLERANCE**2:
+            if distance.max() <= tolerance**2:
                 break
             chosen.append(distance.argmax())
         to_new = ((rgb - rgb[chosen[n]]) ** 2).sum(axis=1)

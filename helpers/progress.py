@@ -1,6 +1,7 @@
 """A progress bar with the time left that leaves one clean line, in a saved notebook as in a log file."""
 
 import io
+import multiprocessing
 import sys
 
 from tqdm.std import tqdm
@@ -10,7 +11,7 @@ class progress(tqdm):  # in lower case, as tqdm itself: it is called like a func
     """Show a bar, called as `progress(iterable)`, or as `progress(total=n, desc="")` with `update()` in a `with` block.
 
     In a notebook it is one output that is updated in place; on a terminal it is plain tqdm; elsewhere, as in a
-    log file, only the last state is written. The other arguments are those of tqdm.
+    log file, only the last state is written. Workers show nothing. The other arguments are those of tqdm.
     """
 
     monitor_interval = 0  # no thread that redraws: what it displays would land in whichever cell runs by then
@@ -18,7 +19,8 @@ class progress(tqdm):  # in lower case, as tqdm itself: it is called like a func
     def __init__(self, iterable=None, total=None, desc="", **options):
         self._handle = None  # of the notebook's output
         self._silent = False
-        options = {"miniters": 1, **options}
+        is_worker = multiprocessing.current_process().name != "MainProcess"
+        options = {"miniters": 1, "disable": is_worker, **options}
         if _in_notebook():
             options |= {"file": io.StringIO(), "ascii": False, "ncols": 100, "mininterval": 0.5}  # shown by `display`
         else:

@@ -67,7 +67,8 @@ def study(name: str, trial, configs, seeds, keep: bool = False) -> pd.DataFrame:
     trials = _trials(configs, seeds)
     path = _path(name, trial, keep)
     found = _parse(path.read_bytes().splitlines()) if path.exists() else {}
-    records = {key: found[key] for key in trials if key in found and not found[key]["error"]}
+    valid = [key for key, pair in trials.items() if key in found and not found[key]["error"] and _written(trial, *pair)]
+    records = {key: found[key] for key in valid}
     groups = _groups(trial, [pair for key, pair in trials.items() if key not in records])
     if not groups:
         print(f"{name}: {len(trials)} trials read from {session.shown(path)}, nothing to run")
@@ -96,6 +97,16 @@ def batched(same, at_most=None):
 
     def mark(trial):
         trial.batched = (same,) if isinstance(same, str) else tuple(same), at_most
+        return trial
+
+    return mark
+
+
+def writes(path_of):
+    """Mark a trial that writes a file: its result counts only as long as the file `path_of(config, seed)` is there."""
+
+    def mark(trial):
+        trial.writes = path_of
         return trial
 
     return mark
@@ -265,6 +276,10 @@ def _checked(results, configs: list) -> list[dict]:
 
 
 # ---- the file of a study: one JSON object a line, written by the process that called `study` alone
+
+
+def _written(trial, config, seed) -> bool:
+    return not hasattr(trial, "writes") or Path(trial.writes(config, seed)).exists()
 
 
 def _key(config, seed) -> str:

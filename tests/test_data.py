@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -184,6 +185,17 @@ def test_split_is_disjoint_and_the_same_everywhere(monkeypatch):
     printed = subprocess.run(command, cwd=session.ROOT, check=True, capture_output=True, text=True, timeout=120).stdout
     assert printed.strip() == str(found["numbers"])
     data.split.cache_clear()
+
+
+def test_moments_are_those_of_each_colour(monkeypatch):
+    images = torch.randint(256, (7, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(data, "load", lambda name: SimpleNamespace(train_images=images))
+    data.moments.cache_clear()
+    mean, std = data.moments("CIFAR10")
+    colours = (images / 255).movedim(1, 0).flatten(1)
+    torch.testing.assert_close(mean.view(3, 20), colours.mean(1, keepdim=True).expand(3, 20))
+    torch.testing.assert_close(std.view(3, 20), colours.std(1, correction=0, keepdim=True).expand(3, 20))
+    data.moments.cache_clear()
 
 
 # --- damage -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import joblib
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -58,3 +59,11 @@ def test_terminal_shows_every_state_and_a_log_file_the_last():
         shown[type(file)] = file.getvalue()
     assert all(f"{n}/3" in shown[Terminal] for n in range(4))
     assert shown[io.StringIO].strip().startswith("bar: 100%") and shown[io.StringIO].count("\r") == 1
+
+
+def test_workers_show_nothing(capfd):
+    def work():
+        return sum(progress(range(3)))
+
+    assert joblib.Parallel(n_jobs=2, backend="loky")(joblib.delayed(work)() for _ in range(2)) == [3, 3]
+    assert "it/s" not in capfd.readouterr().err

@@ -62,3 +62,63 @@ def test_unreadable_group_is_an_error_that_says_what_to_do(text, monkeypatch, tm
         (tmp_path / "group.json").write_text(text)
     with pytest.raises(ValueError, match="at the root should read"):
         session.describe()
+
+
+# ---- new files
+
+
+def files(folder):
+    """Return what lies in a folder and those below it, with contents."""
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("as_type", [Path, str])
+def test_new_file_appears_when_it_is_whole_in_folders_that_are_made_for_it(tmp_path, as_type):
+    path = tmp_path / "gifs" / "he" / "a.gif"
+    with session.new_file(as_type(path)) as temporary:
+        temporary.write_text("ha")
+        assert not path.exists() and temporary.parent == path.parent
+        temporary.write_text("half and half")
+    assert files(tmp_path) == {"gifs/he/a.gif": "half and half"}
+
+
+def test_unfinished_file_has_a_name_that_every_system_takes_and_no_pattern_finds(tmp_path):
+    with session.new_file(tmp_path / "a.gif") as temporary:
+        temporary.touch()
+        assert not set(temporary.name) & set('<>:"/\\|?*') and temporary.name[-1] not in ". "
+        assert [*tmp_path.glob("*.gif")] == []
+
+
+def test_new_file_replaces_an_old_one(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with session.new_file(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert files(tmp_path) == {"a.txt": "new"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("old", [{}, {"a.txt": "old"}])
+@pytest.mark.parametrize("written", [True, False])
+def test_error_leaves_the_old_file_and_nothing_else(tmp_path, error, old, written):
+    for name, text in old.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(error), session.new_file(tmp_path / "a.txt") as temporary:
+        if written:
+            temporary.write_text("half")
+        raise error
+    assert files(tmp_path) == old
+
+
+def test_new_file_that_nobody_writes_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), session.new_file(tmp_path / "a.txt"):
+        pass
+    assert files(tmp_path) == {}
+
+
+def test_new_file_that_cannot_be_moved_is_not_left_behind(tmp_path):
+    (tmp_path / "a.txt" / "folder").mkdir(parents=True)
+    with pytest.raises(OSError), session.new_file(tmp_path / "a.txt") as temporary:
+        temporary.write_text("whole")
+    assert files(tmp_path) == {}

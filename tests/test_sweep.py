@@ -156,6 +156,20 @@ def test_only_what_is_new_is_run(runs, tmp_path, alone):
     ]
 
 
+def test_trial_whose_file_is_missing_runs_again(runs, tmp_path, alone):
+    @sweep.writes(lambda config, seed: tmp_path / f"{config['x']}.txt")
+    def trial(config, seed):
+        note(config, seed)
+        (tmp_path / f"{config['x']}.txt").touch()
+        return {"y": config["x"]}
+
+    configs = grid(x=range(3), log=str(tmp_path / "log"))
+    study("files", trial, configs, [0])
+    (tmp_path / "1.txt").unlink()
+    assert study("files", trial, configs, [0]).y.tolist() == [0, 1, 2]
+    assert noted(tmp_path / "log") == ["0 0", "1 0", "1 0", "2 0"]
+
+
 def times(factor):
     return lambda config, seed: {"y": factor * config["x"]}
 
