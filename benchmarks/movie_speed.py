@@ -1,7 +1,7 @@
 """How fast a movie of a training is made: `python -m benchmarks.movie_speed`, some 2 minutes on two cores.
 
 The movie is one of notebook 04: an MLP with four hidden layers on CIFAR-10, 100 batches of SGD with momentum, the loss
-on 500 validation images after each batch; 14 panels. The plain way takes minutes: a few of its frames are timed, and
+on 250 validation images after each batch; 14 panels. The plain way takes minutes: a few of its frames are timed, and
 the time is scaled to all of them, as for our figures drawn anew for each frame. The parts of our way are timed in turns
 and on one thread; last, helpers.sweep makes some movies in two processes.
 """
@@ -60,7 +60,8 @@ def time_sample() -> float:
     folder = session.folder("runs").parent
     shutil.rmtree(folder, ignore_errors=True)
     with joblib.parallel_config(n_jobs=2):
-        sweep.study("warm", movie_trial, [{"batches": 3}], range(2))
+        # As long as the others: loky replaces a worker that holds much more memory than after its first trial.
+        sweep.study("warm", movie_trial, [{"batches": BATCHES}], range(2))
         took = seconds(make_sample)
     shutil.rmtree(folder)
     return took

@@ -127,7 +127,7 @@ def split(name: str, device: torch.device | str = "cpu", validation: int = 10_00
 
 @functools.cache
 def moments(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and std of each colour over all training images, as vectors (C * H * W,) for those of `as_vectors`."""
+    """Return mean and std of each colour over all training images, as vectors (C * H * W,) like `as_vectors`."""
     images = load(name).train_images
     counts = torch.stack([images[:, channel].flatten().bincount(minlength=256) for channel in range(images.shape[1])])
     shares, values = counts / counts.sum(1, keepdim=True), torch.arange(256) / 255  # of each brightness

@@ -1,5 +1,6 @@
 """Recorded numbers -> matplotlib Figure. Nothing here trains, shows or saves."""
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
@@ -13,7 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from PIL import Image
 
 from helpers.movie import incremental
 
@@ -56,6 +59,15 @@ def image_grid(
         if i < len(titles):
             ax.set_title(titles[i], fontsize=8, fontweight="normal", loc="center", pad=2)
     return figure
+
+
+def small_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG with a palette, which takes a fifth of the bytes; for large sheets of plots."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    image = Image.open(buffer).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE)  # keeps thin coloured lines
+    image.save(buffer := io.BytesIO(), "png", optimize=True)
+    return buffer.getvalue()
 
 
 def seed_lines(ax: Axes, x, values, label: str | None = None, color: str | None = None) -> None:
@@ -190,7 +202,7 @@ def training_figure(weights, net_values, activations, train_losses, val_losses):
     """
     steps, losses = len(train_losses), (train_losses, val_losses)
     figure, rows, loss_panel = _training_panels(weights, net_values, activations, steps)
-    _set_limits(loss_panel, np.array(losses))
+    _set_limits(loss_panel, np.array(losses), above=0.3)  # room for the legend
     bars, lines = [], [_line(loss_panel, values) for values in losses]  # of each panel, by batch
     for axes, lists, color in zip(rows, (weights, net_values, activations), ("C2", "C3", "C5"), strict=True):
         quantiles = [_quantiles(tensors) for tensors in lists.values()]
@@ -202,13 +214,12 @@ def training_figure(weights, net_values, activations, train_losses, val_losses):
                 _add_bars(figure, [_bars(ax, q[:1], [0], color)], 0)
     for ax, outputs in zip(rows[2], activations.values(), strict=True):
         lines.append(_line(ax, ax.get_ylim()[1] * _dead_shares(outputs)))
-    places = zip((0.6, 2.0, 3.7), ("k", *LOSS_COLORS), strict=True)  # inches
-    texts = [figure.text(x / figure.get_figwidth(), 0.945, "", fontsize=8.5, color=color) for x, color in places]
-    yield figure, texts
+    clock, *numbers = _status_line(figure)
+    yield figure, [clock, *numbers]
     for t in range(1, steps + 1):
-        texts[0].set_text(f"batch {t} of {steps}")
-        texts[1].set_text(f"training loss {train_losses[t - 1]:.2f}")
-        texts[2].set_text(f"validation loss {val_losses[t - 1]:.2f}")
+        clock.set_text(f"{t} / {steps}")
+        for number, values in zip(numbers, losses, strict=True):
+            number.set_text(f"{values[t - 1]:.2f}")
         yield [add(figure, parts, t - 1) for add, parts in ((_add_bars, bars), (_add_lines, lines)) if parts]
 
 
@@ -243,7 +254,22 @@ def _training_panels(weights, net_values, activations, steps: int) -> tuple[Figu
         ax.tick_params(labelsize=SMALLER, pad=1.5, length=2)
         ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         ax.yaxis.set_major_locator(MaxNLocator(4))
+    loss_panel.tick_params(axis="y", length=0, pad=3)  # a tick before a number on the right looks like a minus
     return figure, rows, loss_panel
+
+
+def _status_line(figure: Figure) -> list[Text]:
+    """Write what stays of the line at the top; return the empty texts for batch, training and validation loss.
+
+    Writing takes longer than all bars: the less changes, the better.
+    """
+    places = ((1.0, "batch", "k"), (2.7, "training loss", LOSS_COLORS[0]), (4.4, "validation loss", LOSS_COLORS[1]))
+    texts = []
+    for inches, label, color in places:
+        x = inches / figure.get_figwidth()
+        figure.text(x, 0.945, label + " ", fontsize=8.5, color=color, ha="right")
+        texts.append(figure.text(x, 0.945, "", fontsize=8.5, color=color))
+    return texts
 
 
 def _bars(ax: Axes, quantiles: np.ndarray, batches: Sequence[int], color: str) -> tuple[np.ndarray, np.ndarray]:
@@ -298,12 +324,12 @@ def _quantiles(tensors: Sequence) -> np.ndarray:
     return np.array(rows, dtype=float)
 
 
-def _set_limits(ax: Axes, values: np.ndarray) -> None:
-    """Make the panel as high as all finite values need, and what stands in it already."""
+def _set_limits(ax: Axes, values: np.ndarray, above: float = 0.05) -> None:
+    """Make the panel as high as all finite values need, and what stands in it already; leave a part free `above`."""
     values = np.append(values[np.isfinite(values)], [line.get_ydata()[0] for line in ax.lines if len(line.get_ydata())])
     low, high = (values.min(), values.max()) if len(values) else (-1, 1)
-    space = 0.05 * (high - low) or 1e-3
-    ax.set_ylim(low - space, high + space)
+    height = (high - low) or 0.02
+    ax.set_ylim(low - 0.05 * height, high + above * height)
 
 
 def _in_figure(ax: Axes, points: np.ndarray) -> np.ndarray:

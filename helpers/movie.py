@@ -21,12 +21,14 @@ What a step adds lies above all that was there before, and the artists that chan
 
 import contextlib
 import functools
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import imageio.v3 as iio
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import HTML
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -91,6 +93,12 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
             loop=0,
         )
     return Path(path)
+
+
+def embedded(path: str | Path) -> HTML:
+    """Return a GIF as HTML that holds the file itself: it plays in a saved notebook and in its HTML export."""
+    content = b64encode(Path(path).read_bytes()).decode()
+    return HTML(f'<img alt="{Path(path).stem}, batch by batch" src="data:image/gif;base64,{content}">')
 
 
 # ---- figures -> frames

@@ -1,7 +1,8 @@
 """Studies of many trials: in parallel, resumable, each result written down as soon as it is there.
 
 `with joblib.parallel_config(...)` around a call of `study` says where its trials run; without it, in one process for
-each core of this machine. `parallel_config(n_jobs=4)` takes four of them, `n_jobs=1` this process alone. A cluster:
+each core of this machine (in a quick run here). `parallel_config(n_jobs=4)` takes four of them, `n_jobs=1` this
+process alone. A cluster:
 
     client = dask.distributed.Client()             # workers of this machine; or Client("scheduler:8786")
     with joblib.parallel_config(backend="dask"):
@@ -204,7 +205,8 @@ def _all(run, groups):
     waiting = dict(enumerate(groups))
     backend, n_jobs = get_active_backend()
     gpu = isinstance(backend, LokyBackend) and torch.cuda.is_available()
-    n_jobs = n_jobs or (min(2, joblib.cpu_count()) if gpu else -1)  # unless parallel_config says otherwise
+    if n_jobs is None:  # parallel_config does not say; in a quick run processes take longer to start than trials
+        n_jobs = 1 if session.QUICK else min(2, joblib.cpu_count()) if gpu else -1
     while waiting:
         try:
             with closing(_parallel(run, waiting, n_jobs=n_jobs)) as finished:

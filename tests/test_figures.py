@@ -136,8 +136,9 @@ def test_training_figure_draws_both_losses_up_to_the_batch(t):
 def test_training_figure_says_the_batch_and_its_losses(t):
     *_, train_losses, val_losses = histories = training()
     figure = figures.training_figure(t, *histories)
-    expected = f"batch {t} of 3", f"training loss {train_losses[t - 1]:.2f}", f"validation loss {val_losses[t - 1]:.2f}"
-    assert set(expected) <= set(texts(figure))
+    line = sorted(figure.texts, key=lambda text: (text.get_position()[0], text.get_ha() == "left"))
+    expected = f"batch {t} / 3 training loss {train_losses[t - 1]:.2f} validation loss {val_losses[t - 1]:.2f}"
+    assert " ".join(text.get_text().strip() for text in line) == expected
 
 
 def test_training_figure_has_the_same_limits_for_each_batch_and_room_for_all():

@@ -2,7 +2,9 @@
 
 import functools
 import itertools
+import re
 import warnings
+from base64 import b64decode
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -440,3 +442,9 @@ def test_figure_that_was_open_before_stays_open():
         assert figure.number in plt.get_fignums()
     finally:
         plt.close(figure)
+
+
+def test_embedded_html_holds_the_whole_file(tmp_path):
+    path = movie.write_gif(tmp_path / "run.gif", [np.full((9, 9, 3), 7, np.uint8)] * 2, fps=10)
+    content = re.search(r'src="data:image/gif;base64,([^"]+)"', movie.embedded(path).data).group(1)
+    assert b64decode(content) == path.read_bytes()

@@ -9,7 +9,7 @@ README = (session.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_pictures_are_those_of_the_notebooks():
-    shown = set(re.findall(r"!\[.*?\]\((.*?)\)", README))
+    shown = set(re.findall(r"!\[.*?\]\((pictures/.*?)\)", README))
     made = {path.relative_to(session.ROOT).as_posix(): content for path, content in marked_figures()}
     assert shown and shown <= set(made)
     for name in shown:
