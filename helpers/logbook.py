@@ -1,0 +1,357 @@
+"""TensorBoard runs: written with a line or two for each step, read back as arrays.
+
+    with Logbook(session.folder("runs") / "02" / run_name(fail=1, seed=0), every=16) as log:
+        log.watch(model)
+        for x, y in batches:
+            loss = ...
+            loss.backward()
+            optimizer.step()
+            log.step(len(x), loss=loss)             # after the optimizer's step, before the gradients are zeroed
+            optimizer.zero_grad()
+        log.evaluation(loss=validation_loss)
+
+The x-axis of every run is the number of samples seen, so that runs with different batches can be compared; the tag
+`step` gives the number of batches beside it. `read` takes a run that is still being written, or was cut off, as well.
+"""
+
+import functools
+import os
+import re
+import struct
+import sys
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from google.protobuf.message import DecodeError
+from PIL import Image
+from tensorboard import notebook
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer.record_writer import masked_crc32c
+from tensorboard.util.tensor_util import make_ndarray
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from helpers import session
+
+PERCENTILES = (2, 50, 98)
+BINS = 60  # of a histogram; TensorBoard shows 30
+NEAR = 0.05  # of the range of an activation function: nearer than this to a bound is saturated
+BOUNDS = {nn.Sigmoid: (0, 1), nn.Tanh: (-1, 1), nn.Softsign: (-1, 1), nn.Hardtanh: (-1, 1), nn.Hardsigmoid: (0, 1)}
+
+
+def run_name(**config) -> str:
+    """Return a folder's name that says the configuration, such as "fail-1_init-he_seed-0"."""
+    return "_".join(
+        f"{key}-{value:g}" if isinstance(value, float) else f"{key}-{value}" for key, value in config.items()
+    )
+
+
+# ---- writing
+
+
+class Logbook:
+    """Write one TensorBoard run; also a context manager.
+
+    The first step and then every `every`-th is written. A run that is in the folder already is replaced, as a file is
+    that is opened for writing. Numbers may be tensors of one element.
+
+    A network of modules is watched, `watch(model)`. For one written by hand, hand over its tensors in each step:
+
+        if log.due:
+            log.activations({"hidden 1": h1, "hidden 2": h2})
+            log.parameters({"W1": W1, "W2": W2})    # after backward, before the update
+    """
+
+    def __init__(self, run_dir: str | Path, every: int = 1):
+        if every < 1:
+            raise ValueError(f"every={every}: give 1 to write each step, 16 to write every 16th.")
+        for old in _event_files(run_dir):
+            old.unlink()
+        self.every, self.steps, self.samples = every, 0, 0
+        self._writer = SummaryWriter(str(run_dir), flush_secs=5)
+        self._hooks: list[RemovableHandle] = []
+        self._watched: dict[str, Tensor] = {}  # name -> parameter
+        self._before: dict[str, tuple[Tensor, Tensor]] = {}  # name -> parameter, its copy from before the update
+        self._uses: Counter[str] = Counter()  # of modules in the step under way
+        self._told: set[str] = set()  # tags of which it is said that they have values that are not finite
+
+    @property
+    def due(self) -> bool:
+        """Whether the step under way is to be written."""
+        return self.steps % self.every == 0
+
+    def watch(self, model: nn.Module) -> None:
+        """Write from now on, at each step that is due, the outputs of all leaf modules and all parameters.
+
+        Forward passes in evaluation mode are left out. Outputs, gradients and random state stay as they are.
+        """
+        self._watched = dict(_numbered(model.named_parameters()))
+        leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
+
+        def before_pass(module, args):
+            if module.training and self.due:
+                self._before = {name: (p, p.detach().clone()) for name, p in self._watched.items()}
+
+        def after_layer(name, module, args, output):
+            if model.training and self.due and isinstance(output, Tensor):
+                self._uses[name] += 1
+                use = f"{name}:{self._uses[name]}" if self._uses[name] > 1 else name
+                self._activation(use, output, BOUNDS.get(type(module)))
+
+        self._hooks.append(model.register_forward_pre_hook(before_pass))
+        for name, module in _numbered(leaves):
+            self._hooks.append(module.register_forward_hook(functools.partial(after_layer, name)))
+
+    def activations(self, layers: Mapping[str, Tensor], bounds: tuple[float, float] | None = None) -> None:
+        """Write the distributions of the outputs of `layers`, (batch, units) or feature maps (batch, channels, ...).
+
+        Besides mean, std and percentiles: the share of zeros, and of the units that are zero for this whole batch (of
+        feature maps: channels); with the `bounds` of the activation function the share of outputs close to one.
+        """
+        for name, outputs in _numbered(layers.items()):
+            self._activation(name, outputs, bounds)
+
+    def parameters(self, parameters: Mapping[str, Tensor]) -> None:
+        """Write distributions and norms of parameters and of their gradients, and (in `step`) of the coming update.
+
+        Call it after `backward` and before the update. The update is what has really changed, not rate x gradient.
+        """
+        named = dict(_numbered(parameters.items()))
+        self._before |= {name: (p, p.detach().clone()) for name, p in named.items()}
+        self._gradients(named)
+
+    def step(self, samples: int, **numbers: float | Tensor) -> None:
+        """End a step of `samples` samples; the numbers, such as `loss`, become tags such as `loss/train`.
+
+        Call it after the update, and before the gradients are zeroed if a model is watched.
+        """
+        due = self.due
+        if due:
+            self._gradients(self._watched)
+            for name, (parameter, before) in self._before.items():
+                self._distribution("weight", name, before)
+                change, size = (torch.linalg.norm(t.float()) for t in (parameter.detach() - before, before))
+                self.scalar(f"weight_norm/{name}", size)
+                self.scalar(f"update_to_weight/{name}", change / size)
+            for name, number in numbers.items():
+                self.scalar(f"{name}/train", number)
+            self.scalar("step", self.steps)
+            self._before, self._uses = {}, Counter()
+        self.steps, self.samples = self.steps + 1, self.samples + samples
+
+    def evaluation(self, **numbers: float | Tensor) -> None:
+        """Write numbers of the validation data, such as `loss`, under tags such as `loss/validation`."""
+        self.scalar("step", self.steps)
+        for name, number in numbers.items():
+            self.scalar(f"{name}/validation", number)
+
+    def scalar(self, tag: str, number: float | Tensor) -> None:
+        number = number.item() if isinstance(number, Tensor) else number
+        self._writer.add_scalar(_clean(tag), number, self.samples)
+
+    def images(self, tag: str, images: Tensor) -> None:
+        """Write a batch of images, (N, H, W) or (N, C, H, W) with 1 or 3 channels, as one picture with N tiles.
+
+        The smallest value of the batch becomes black and its largest white; NaN becomes black. The scale is in the tag.
+        """
+        images = images.detach().cpu().float()
+        images = images[:, None] if images.ndim == 3 else images
+        values = images[images.isfinite()]
+        low, high = (values.min(), values.max()) if len(values) else (0, 1)
+        scaled = ((images - low) / max(high - low, 1e-12)).nan_to_num(0).clamp(0, 1)
+        self._writer.add_images(_clean(f"{tag}_from_{low:.3g}_to_{high:.3g}"), scaled, self.samples)
+
+    def image(self, tag: str, image: Tensor) -> None:
+        """Write one image, (H, W) or (C, H, W); also a matrix of activations (batch, units)."""
+        self.images(tag, image[None])
+
+    def text(self, tag: str, text: str) -> None:
+        """Write Markdown."""
+        self._writer.add_text(_clean(tag), text, self.samples)
+
+    def hyperparameters(self, config: Mapping, **results: float) -> None:
+        """Fill this run's row in the tab HParams; once, at the end of the run."""
+        results = {f"result/{name}": float(value) for name, value in results.items()}
+        simple = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in config.items()}
+        for summary in hparams(simple, results):
+            self._writer.file_writer.add_summary(summary)
+        for tag, value in results.items():
+            self.scalar(tag, value)
+
+    def flush(self) -> None:
+        """Write what is pending, so that `read` finds it."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is pending, and remove every hook."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._writer.close()
+
+    def __enter__(self) -> "Logbook":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def _activation(self, name: str, outputs: Tensor, bounds: tuple[float, float] | None) -> None:
+        values, zeros = self._distribution("activation", name, outputs), outputs.detach() == 0
+        if len(values):
+            self.scalar(f"activation_mean/{name}", values.mean())
+            self.scalar(f"activation_std/{name}", values.std())
+            for level, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True):
+                self.scalar(f"activation_p{level:02d}/{name}", value)
+        self.scalar(f"activation_zeros/{name}", zeros.float().mean())
+        if zeros.ndim > 1:
+            dead = zeros.movedim(1, 0).flatten(1).all(dim=1)
+            self.scalar(f"activation_units_at_zero/{name}", dead.float().mean())
+        if bounds and len(values):
+            low, high = bounds
+            near = NEAR * (high - low)
+            self.scalar(f"activation_saturated/{name}", np.mean((values < low + near) | (values > high - near)))
+
+    def _gradients(self, parameters: Mapping[str, Tensor]) -> None:
+        for name, parameter in parameters.items():
+            if parameter.grad is not None:
+                self._distribution("gradient", name, parameter.grad)
+                self.scalar(f"gradient_norm/{name}", torch.linalg.norm(parameter.grad))
+
+    def _distribution(self, kind: str, name: str, tensor: Tensor) -> np.ndarray:
+        """Write the histogram of the values that are finite, and return them, (n,); say how many are not."""
+        values = tensor.detach().float().flatten().cpu().numpy()
+        finite = values[np.isfinite(values)]
+        if len(finite) < len(values):
+            tag = f"{kind}_not_finite/{name}"
+            self.scalar(tag, len(values) - len(finite))
+            if tag not in self._told:
+                self._told.add(tag)
+                self.text(
+                    tag,
+                    f"{len(values) - len(finite)} of {len(values)} values are NaN or infinite at sample "
+                    f"{self.samples}. The histograms leave them out.",
+                )
+        if len(finite):
+            self._histogram(f"{kind}/{name}", finite)
+        return finite
+
+    def _histogram(self, tag: str, values: np.ndarray) -> None:
+        values = values.astype(np.float64)
+        counts, edges = np.histogram(values, BINS)
+        self._writer.add_histogram_raw(
+            _clean(tag), edges[0], edges[-1], len(values), values.sum(), (values**2).sum(),
+            bucket_limits=edges[1:], bucket_counts=counts, global_step=self.samples,
+        )  # fmt: skip
+
+
+def _numbered(named: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+    """Put the position before each name: TensorBoard sorts tags, and layers should stand in their order."""
+    return ((f"{number:02d}_{name}", thing) for number, (name, thing) in enumerate(named, 1))
+
+
+def _clean(tag: str) -> str:
+    """Replace what TensorBoard does not take in a tag; it would do so itself, and print a line for each."""
+    return re.sub(r"[^-/\w.]", "_", tag)
+
+
+# ---- reading
+
+
+class Series(NamedTuple):
+    """What one tag of a run holds: T entries over samples (int64, (T,)) and steps (int64, (T,))."""
+
+    samples: np.ndarray
+    steps: np.ndarray
+    values: np.ndarray | list  # numbers (T,); or T histograms (edges, counts), T images (H, W, C), T texts
+
+
+def read(run_dir: str | Path) -> dict[str, Series]:
+    """Return what a run has written, by tag, sorted; numbers, histograms, images and texts.
+
+    A run that is still written or was cut off is read up to its last whole entry. `flush_secs` of the writer is 5.
+    Raises FileNotFoundError where no run is.
+    """
+    files = _event_files(run_dir)
+    if not files:
+        raise FileNotFoundError(f"There is no run in {run_dir}: give the folder that holds events.out.tfevents....")
+    found: dict[str, list[tuple[int, object]]] = defaultdict(list)
+    for path in files:
+        for event in _events(path):
+            for value in event.summary.value:
+                kind = value.WhichOneof("value")
+                if kind in DECODERS:
+                    found[value.tag].append((event.step, DECODERS[kind](value)))
+    at, number = np.array(found.get("step", ()), dtype=np.int64).reshape(-1, 2).T
+    series = {}
+    for tag in sorted(found):
+        samples = np.array([sample for sample, _ in found[tag]], dtype=np.int64)
+        values = [value for _, value in found[tag]]
+        steps = number[np.searchsorted(at, samples, side="right") - 1] if len(at) else np.zeros_like(samples)
+        series[tag] = Series(samples, steps, np.array(values) if isinstance(values[0], float) else values)
+    return series
+
+
+def on_common_bins(series: Series, bins: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """Return edges (bins + 1,) and counts (T, bins) of histograms, each spread evenly over its bins; for heat maps."""
+    edges = np.linspace(min(e[0] for e, _ in series.values), max(e[-1] for e, _ in series.values), bins + 1)
+    below = [np.interp(edges, e, np.append(0, np.cumsum(counts))) for e, counts in series.values]
+    return edges, np.diff(below, axis=1)
+
+
+def _event_files(run_dir: str | Path) -> list[Path]:
+    return sorted(Path(run_dir).glob("events.out.tfevents.*"))
+
+
+def _events(path: Path) -> Iterator[Event]:
+    """Yield the events of a file up to its last whole one; warn where the file is damaged.
+
+    The format (TFRecord): length uint64, its checksum uint32, data, their checksum uint32. That of the data is not
+    looked at, since in Python it takes longer than all the rest.
+    """
+    content = path.read_bytes()
+    at = 0
+    while at + 12 <= len(content):
+        length, checksum = struct.unpack_from("<QI", content, at)
+        data = content[at + 12 : at + 12 + length]
+        try:
+            if masked_crc32c(content[at : at + 8]) != checksum:
+                raise DecodeError("checksum")
+            if at + 16 + length > len(content):
+                return
+            yield Event.FromString(data)
+        except DecodeError:
+            warnings.warn(f"{path.name} is damaged from byte {at} on; what comes after is left out.", stacklevel=3)
+            return
+        at += 16 + length
+
+
+def _tensor(value) -> str | float:
+    content = make_ndarray(value.tensor).item()
+    return content.decode() if isinstance(content, bytes) else float(content)
+
+
+DECODERS = {
+    "simple_value": lambda value: value.simple_value,
+    "histo": lambda value: (np.array([value.histo.min, *value.histo.bucket_limit]), np.array(value.histo.bucket)),
+    "image": lambda value: np.asarray(Image.open(BytesIO(value.image.encoded_image_string))),
+    "tensor": _tensor,
+}
+
+
+# ---- looking
+
+
+def tensorboard(folder: str | Path) -> None:
+    """Open TensorBoard on all runs below `folder`, under a cell of Jupyter or Colab; elsewhere say how it is opened."""
+    if "google.colab" in sys.modules or "JPY_SESSION_NAME" in os.environ:
+        notebook.start(f'--logdir "{folder}"')
+    else:
+        print(f"In a live notebook TensorBoard opens here. In a terminal: tensorboard --logdir {session.shown(folder)}")
