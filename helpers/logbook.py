@@ -138,7 +138,7 @@ class Logbook:
             self._gradients(self._watched)
             for name, (parameter, before) in self._before.items():
                 self._distribution("weight", name, before)
-                change, size = (torch.linalg.norm(t.float()) for t in (parameter.detach() - before, before))
+                change, size = (torch.linalg.norm(t) for t in (parameter.detach() - before, before))
                 self.scalar(f"weight_norm/{name}", size)
                 self.scalar(f"update_to_weight/{name}", change / size)
             for name, number in numbers.items():
@@ -227,7 +227,7 @@ class Logbook:
 
     def _distribution(self, kind: str, name: str, tensor: Tensor) -> np.ndarray:
         """Write the histogram of the values that are finite, and return them, (n,); say how many are not."""
-        values = tensor.detach().float().flatten().cpu().numpy()
+        values = tensor.detach().flatten().cpu().double().numpy()  # exploding numbers overflow float32
         finite = values[np.isfinite(values)]
         if len(finite) < len(values):
             tag = f"{kind}_not_finite/{name}"
@@ -244,7 +244,6 @@ class Logbook:
         return finite
 
     def _histogram(self, tag: str, values: np.ndarray) -> None:
-        values = values.astype(np.float64)
         counts, edges = np.histogram(values, BINS)
         self._writer.add_histogram_raw(
             _clean(tag), edges[0], edges[-1], len(values), values.sum(), (values**2).sum(),

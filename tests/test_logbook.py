@@ -318,3 +318,12 @@ def test_tensorboard_finds_every_tag(server, run):
     experiment = server("plugin/hparams/experiment", {"experimentName": ""})
     assert {info["name"] for info in experiment["hparamInfos"]} == {"lr", "act", "clip", "sizes"}
     assert {info["name"]["tag"] for info in experiment["metricInfos"]} == {"result/accuracy"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_exploding_numbers_do_not_overflow(tmp_path):
+    with Logbook(tmp_path) as log:
+        log.activations({"h": torch.tensor([[1e30, -3e38], [0.0, 2e35]])})
+        log.step(2)
+    found = read(tmp_path)
+    assert np.isfinite(found["activation_std/01_h"].values).all() and found["activation/01_h"].values[0][1].sum() == 4
