@@ -32,6 +32,7 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 from tensorboard import notebook
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.record_writer import masked_crc32c
 from tensorboard.util.tensor_util import make_ndarray
 from torch import Tensor, nn
@@ -77,6 +78,7 @@ class Logbook:
             old.unlink()
         self.every, self.steps, self.samples = every, 0, 0
         self._writer = SummaryWriter(str(run_dir), flush_secs=5)
+        self._pending: list[Summary.Value] = []  # of the step under way
         self._hooks: list[RemovableHandle] = []
         self._watched: dict[str, Tensor] = {}  # name -> parameter
         self._before: dict[str, tuple[Tensor, Tensor]] = {}  # name -> parameter, its copy from before the update
@@ -145,6 +147,7 @@ class Logbook:
                 self.scalar(f"{name}/train", number)
             self.scalar("step", self.steps)
             self._before, self._uses = {}, Counter()
+        self._write()
         self.steps, self.samples = self.steps + 1, self.samples + samples
 
     def evaluation(self, **numbers: float | Tensor) -> None:
@@ -155,7 +158,7 @@ class Logbook:
 
     def scalar(self, tag: str, number: float | Tensor) -> None:
         number = number.item() if isinstance(number, Tensor) else number
-        self._writer.add_scalar(_clean(tag), number, self.samples)
+        self._pending.append(Summary.Value(tag=_clean(tag), simple_value=number))
 
     def images(self, tag: str, images: Tensor) -> None:
         """Write a batch of images, (N, H, W) or (N, C, H, W) with 1 or 3 channels, as one picture with N tiles.
@@ -188,6 +191,7 @@ class Logbook:
 
     def flush(self) -> None:
         """Write what is pending, so that `read` finds it."""
+        self._write()
         self._writer.flush()
 
     def close(self) -> None:
@@ -195,6 +199,7 @@ class Logbook:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        self._write()
         self._writer.close()
 
     def __enter__(self) -> "Logbook":
@@ -203,12 +208,18 @@ class Logbook:
     def __exit__(self, *exception) -> None:
         self.close()
 
+    def _write(self) -> None:
+        """Write all that is pending as one event, which takes a fraction of the time of an event for each tag."""
+        if self._pending:
+            self._writer.file_writer.add_summary(Summary(value=self._pending), self.samples)
+            self._pending = []
+
     def _activation(self, name: str, outputs: Tensor, bounds: tuple[float, float] | None) -> None:
         values, zeros = self._distribution("activation", name, outputs), outputs.detach() == 0
         if len(values):
             self.scalar(f"activation_mean/{name}", values.mean())
             self.scalar(f"activation_std/{name}", values.std())
-            for level, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True):
+            for level, value in zip(PERCENTILES, np.percentile(values.numpy(), PERCENTILES), strict=True):
                 self.scalar(f"activation_p{level:02d}/{name}", value)
         self.scalar(f"activation_zeros/{name}", zeros.float().mean())
         if zeros.ndim > 1:
@@ -217,7 +228,7 @@ class Logbook:
         if bounds and len(values):
             low, high = bounds
             near = NEAR * (high - low)
-            self.scalar(f"activation_saturated/{name}", np.mean((values < low + near) | (values > high - near)))
+            self.scalar(f"activation_saturated/{name}", ((values < low + near) | (values > high - near)).float().mean())
 
     def _gradients(self, parameters: Mapping[str, Tensor]) -> None:
         for name, parameter in parameters.items():
@@ -225,30 +236,34 @@ class Logbook:
                 self._distribution("gradient", name, parameter.grad)
                 self.scalar(f"gradient_norm/{name}", torch.linalg.norm(parameter.grad))
 
-    def _distribution(self, kind: str, name: str, tensor: Tensor) -> np.ndarray:
+    def _distribution(self, kind: str, name: str, tensor: Tensor) -> Tensor:
         """Write the histogram of the values that are finite, and return them, (n,); say how many are not."""
-        values = tensor.detach().flatten().cpu().double().numpy()  # exploding numbers overflow float32
-        finite = values[np.isfinite(values)]
-        if len(finite) < len(values):
-            tag = f"{kind}_not_finite/{name}"
-            self.scalar(tag, len(values) - len(finite))
+        values = tensor.detach().flatten().cpu().double()  # exploding numbers overflow float32
+        finite = values.isfinite()
+        lost = int(len(values) - finite.sum())
+        if lost:
+            values, tag = values[finite], f"{kind}_not_finite/{name}"
+            self.scalar(tag, lost)
             if tag not in self._told:
                 self._told.add(tag)
                 self.text(
                     tag,
-                    f"{len(values) - len(finite)} of {len(values)} values are NaN or infinite at sample "
-                    f"{self.samples}. The histograms leave them out.",
+                    f"{lost} of {len(finite)} values are NaN or infinite at sample {self.samples}. "
+                    "The histograms leave them out.",
                 )
-        if len(finite):
-            self._histogram(f"{kind}/{name}", finite)
-        return finite
+        if len(values):
+            self._histogram(f"{kind}/{name}", values)
+        return values
 
-    def _histogram(self, tag: str, values: np.ndarray) -> None:
-        counts, edges = np.histogram(values, BINS)
-        self._writer.add_histogram_raw(
-            _clean(tag), edges[0], edges[-1], len(values), values.sum(), (values**2).sum(),
-            bucket_limits=edges[1:], bucket_counts=counts, global_step=self.samples,
+    def _histogram(self, tag: str, values: Tensor) -> None:
+        low, high = (bound.item() for bound in values.aminmax())
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        histogram = HistogramProto(
+            min=low, max=high, num=len(values), sum=values.sum().item(), sum_squares=values.dot(values).item(),
+            bucket_limit=np.linspace(low, high, BINS + 1)[1:], bucket=values.histc(BINS, low, high).numpy(),
         )  # fmt: skip
+        self._pending.append(Summary.Value(tag=_clean(tag), histo=histogram))
 
 
 def _numbered(named: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
