@@ -15,6 +15,7 @@ The x-axis of every run is the number of samples seen, so that runs with differe
 """
 
 import functools
+import math
 import os
 import re
 import struct
@@ -163,14 +164,17 @@ class Logbook:
     def images(self, tag: str, images: Tensor) -> None:
         """Write a batch of images, (N, H, W) or (N, C, H, W) with 1 or 3 channels, as one picture with N tiles.
 
-        The smallest value of the batch becomes black and its largest white; NaN becomes black. The scale is in the tag.
+        The smallest value of the batch becomes black and its largest white; they are the scalars `image_min/TAG` and
+        `image_max/TAG`. NaN becomes black.
         """
         images = images.detach().cpu().float()
         images = images[:, None] if images.ndim == 3 else images
         values = images[images.isfinite()]
-        low, high = (values.min(), values.max()) if len(values) else (0, 1)
+        low, high = (values.min().item(), values.max().item()) if len(values) else (math.nan, math.nan)
         scaled = ((images - low) / max(high - low, 1e-12)).nan_to_num(0).clamp(0, 1)
-        self._writer.add_images(_clean(f"{tag}_from_{low:.3g}_to_{high:.3g}"), scaled, self.samples)
+        self._writer.add_images(_clean(tag), scaled, self.samples)
+        self.scalar(f"image_min/{tag}", low)
+        self.scalar(f"image_max/{tag}", high)
 
     def image(self, tag: str, image: Tensor) -> None:
         """Write one image, (H, W) or (C, H, W); also a matrix of activations (batch, units)."""

@@ -209,12 +209,14 @@ def test_nan_and_inf_are_counted_and_said(tmp_path, bad):
         assert "activation/01_h" not in found
 
 
-def test_images_keep_their_scale_in_the_tag(run):
+def test_images_come_back_and_their_scale(run):
     found = read(run)
-    [four] = [series for tag, series in found.items() if tag.startswith("digits_from_")]
-    [one] = [series for tag, series in found.items() if tag.startswith("one_digit_from_")]
+    four, one = found["digits"], found["one_digit"]
     assert four.values[0].shape == (2, 12, 3) and one.values[0].shape == (2, 3, 3)  # four tiles in a row
     assert four.values[0].min() == 0 and four.values[0].max() == 255
+    shown = X[:4]
+    assert found["image_min/digits"].values == [shown.min().item()]
+    assert found["image_max/digits"].values == [shown.max().item()]
 
 
 def test_text_comes_back(run):
