@@ -1,10 +1,13 @@
-"""What logging costs and how fast a run is read back: `python -m benchmarks.logbook_cost`, some 2 minutes on two cores.
+"""What logging costs and how fast a run is read back: `python -m benchmarks.logbook_cost`, some 4 minutes on two cores.
 
 The network is that of the first failure in notebook 02, eight hidden layers of 100 ReLU units on MNIST, with plain SGD.
 It is trained without a logbook, with one that gets the loss alone, and with one that watches the model, at every step,
-every 16th and every 100th; in turns, on one thread. Reading is compared with TensorBoard's own EventAccumulator.
+every 16th and every 100th; and the plain way, with SummaryWriter's add_scalar and add_histogram for the same numbers.
+In turns, on one thread. Reading is compared with TensorBoard's own EventAccumulator.
 """
 
+import functools
+import shutil
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,13 +16,14 @@ from statistics import median
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.nn.functional import cross_entropy
+from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.cifar_mlp import BATCH_SIZE, mlp
 from benchmarks.measure import seconds
 from benchmarks.report import write_report
 from helpers import data, logbook
 
-SIZES, STEPS, REPEATS = (784, *[100] * 8, 10), 300, 5
+SIZES, STEPS, REPEATS = (784, *[100] * 8, 10), 300, 3
 WAYS = {  # name -> (every, watched)
     "no logbook": None,
     "loss only, every step": (1, False),
@@ -27,21 +31,28 @@ WAYS = {  # name -> (every, watched)
     "all layers, every 16th": (16, True),
     "all layers, every 100th": (100, True),
 }
+PLAIN = "the same, every step, the plain way"
 
 
-def train(way, folder: Path) -> None:
-    """Train, and log it as the way says."""
+def prepare():
+    """Return model, optimizer and batches, the same in each run."""
     torch.manual_seed(0)
     dataset = data.load("MNIST", allow_standin=False)
     chosen = slice(STEPS * BATCH_SIZE)
     images, labels = data.as_vectors(dataset.train_images[chosen]), dataset.train_labels[chosen]
     model = mlp(SIZES)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return model, optimizer, zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+
+
+def train(way, folder: Path) -> None:
+    """Train, and log it as the way says: (every, watched), or None."""
+    model, optimizer, batches = prepare()
     every, watched = way or (1, False)
     with logbook.Logbook(folder, every) if way else nullcontext() as log:
         if watched:
             log.watch(model)
-        for x, y in zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True):
+        for x, y in batches:
             loss = cross_entropy(model(x), y)
             optimizer.zero_grad()
             loss.backward()
@@ -50,18 +61,52 @@ def train(way, folder: Path) -> None:
                 log.step(BATCH_SIZE, loss=loss)
 
 
+def train_plainly(folder: Path) -> None:
+    """Train, and log the same numbers of every step with a call of SummaryWriter for each."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model, optimizer, batches = prepare()
+    outputs = {}
+    for name, module in model.named_children():
+        module.register_forward_hook(lambda module, args, output, name=name: outputs.update({name: output}))
+    with SummaryWriter(str(folder)) as writer:
+        for step, (x, y) in enumerate(batches):
+            loss = cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            before = {name: p.detach().clone() for name, p in model.named_parameters()}
+            optimizer.step()
+            for name, output in outputs.items():
+                zeros = output == 0
+                writer.add_histogram(f"activation/{name}", output, step)
+                writer.add_scalar(f"mean/{name}", output.mean(), step)
+                writer.add_scalar(f"std/{name}", output.std(), step)
+                for level in logbook.PERCENTILES:
+                    writer.add_scalar(f"p{level}/{name}", output.quantile(level / 100), step)
+                writer.add_scalar(f"zeros/{name}", zeros.float().mean(), step)
+                writer.add_scalar(f"units_at_zero/{name}", zeros.all(dim=0).float().mean(), step)
+            for name, p in model.named_parameters():
+                change, size = torch.linalg.norm(p.detach() - before[name]), torch.linalg.norm(before[name])
+                writer.add_histogram(f"weight/{name}", before[name], step)
+                writer.add_histogram(f"gradient/{name}", p.grad, step)
+                writer.add_scalar(f"gradient_norm/{name}", torch.linalg.norm(p.grad), step)
+                writer.add_scalar(f"weight_norm/{name}", size, step)
+                writer.add_scalar(f"update_to_weight/{name}", change / size, step)
+            writer.add_scalar("loss", loss, step)
+
+
 def main() -> None:
     """Measure everything and write the table."""
     torch.set_num_threads(1)
     train(None, Path())
     with tempfile.TemporaryDirectory() as root:
-        folders = {name: Path(root) / str(number) for number, name in enumerate(WAYS)}
-        rounds = [
-            {name: seconds(lambda way=way, name=name: train(way, folders[name])) for name, way in WAYS.items()}
-            for _ in range(REPEATS)
-        ]
+        folders = {name: Path(root) / str(number) for number, name in enumerate([*WAYS, PLAIN])}
+        runs = {name: functools.partial(train, way, folders[name]) for name, way in WAYS.items()}
+        runs[PLAIN] = functools.partial(train_plainly, folders[PLAIN])
+        rounds = []
+        for _ in range(REPEATS):
+            rounds.append({name: seconds(run) for name, run in runs.items()})
         rows = []
-        for name in WAYS:
+        for name in runs:
             ratios = [times[name] / times["no logbook"] for times in rounds]
             size = sum(file.stat().st_size for file in folders[name].glob("*")) / 1e6
             milliseconds = median(times[name] for times in rounds) / STEPS * 1000
