@@ -136,8 +136,7 @@ class Logbook:
 
         Call it after the update, and before the gradients are zeroed if a model is watched.
         """
-        due = self.due
-        if due:
+        if self.due:
             self._gradients(self._watched)
             for name, (parameter, before) in self._before.items():
                 self._distribution("weight", name, before)
@@ -222,7 +221,7 @@ class Logbook:
         values, zeros = self._distribution("activation", name, outputs), outputs.detach() == 0
         if len(values):
             self.scalar(f"activation_mean/{name}", values.mean())
-            self.scalar(f"activation_std/{name}", values.std())
+            self.scalar(f"activation_std/{name}", values.std(correction=0))  # defined for a single value, too
             for level, value in zip(PERCENTILES, np.percentile(values.numpy(), PERCENTILES), strict=True):
                 self.scalar(f"activation_p{level:02d}/{name}", value)
         self.scalar(f"activation_zeros/{name}", zeros.float().mean())

@@ -52,7 +52,8 @@ def test_notebook_runs_without_data(project):
     assert not [text for text in texts if "\r" in text]
     assert not [cell for cell in cells if "execution" in cell["metadata"]]
 
-    # It touches no file of a real run.
+    # It touches no file of a real run, and what it writes has a folder of its own.
+    assert (project / "provisional" / f"quick-run+stand-in-{told[0]}").is_dir()
     assert {entry.name for entry in project.iterdir() if entry.is_dir()} <= {
         "helpers", "notebooks", "executed", "provisional", "data",
     }  # fmt: skip
