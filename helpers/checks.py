@@ -831,8 +831,9 @@ def _top_shares(model: nn.Module, inputs: Tensor, k: int) -> Tensor:
 
 
 def top_predictions(model, loss_fn, data, optimizer=None, k: int = 5, steps: int = STEPS) -> pd.DataFrame:
-    """Return for each step of a short training on a copy, and each class, the share of samples that have it among
-    their k most probable ones: that shifts before the first prediction does. Adam at 1e-3 if no optimizer is given.
+    """Return the share of samples that have a class among their k most probable ones: a table of steps x classes.
+
+    It shifts before the first prediction does. A copy is trained; with Adam at 1e-3 if no optimizer is given.
     """
     with undisturbed():
         data, (twin, optimizer) = Data.of(data, model), copies(model, optimizer)

@@ -122,11 +122,13 @@ def update_ratios(model: nn.Module, step: Callable[[], object]) -> dict[str, flo
 
 
 def train_briefly(model: nn.Module, loss_fn, data: Data, optimizer) -> None:
+    """Train in place, for STEPS steps in training mode."""
     model.train()
     for batch in data.batches(STEPS):
         ordinary_step(model, loss_fn, optimizer, *batch)
 
 
 def loss_of(model: nn.Module, loss_fn, inputs: Tensor, targets: Tensor) -> float:
+    """Return the loss in the mode that the model is in, without recording a gradient."""
     with torch.no_grad():
         return float(loss_fn(model(inputs), targets))
