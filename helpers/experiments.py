@@ -75,6 +75,8 @@ def copies(model: nn.Module, optimizer=None) -> tuple:
     # Outputs that a model has kept cannot be copied with their graph.
     kept = [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor) and t.grad_fn is not None]
     twin, twin_optimizer = copy.deepcopy((model, optimizer), {id(t): t.detach() for t in kept})
+    if isinstance(twin_optimizer, torch.optim.LBFGS):  # keeps its parameters twice, and a copy of it but once
+        twin_optimizer._params, twin_optimizer._numel_cache = twin_optimizer.param_groups[0]["params"], None
     for m in twin.modules():
         for hooks in (m._forward_pre_hooks, m._forward_hooks, m._backward_pre_hooks, m._backward_hooks):
             for key in [key for key, hook in hooks.items() if not type(hook).__module__.startswith("torch.")]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
-from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.optim import LBFGS, SGD, Adam, AdamW, RMSprop
 
 from helpers import checks, experiments
 
@@ -223,6 +223,14 @@ def test_sound_models_raise_no_alarm(name):
     assert not len(table[table.verdict == "fires"]), table
     reasons = table[table.verdict == "not run"].set_index("check").advice
     assert set(reasons.index) <= {"regularization", "saturation", "dead units"}, reasons.to_dict()
+
+
+def test_an_optimizer_that_wants_a_closure_raises_no_alarm():
+    torch.manual_seed(0)
+    model = he(mlp(32))
+    table = checks.run(model, cross_entropy, VECTORS, LBFGS(model.parameters(), 0.1))
+    assert not len(table[table.verdict == "fires"]), table
+    assert not table.advice.str.contains("It stopped").any(), table
 
 
 def own_step(model, loss_fn, optimizer, inputs, targets):
