@@ -96,7 +96,7 @@ def load(name: str, root: str | Path | None = None, allow_standin: bool = True) 
 
             if caveat not in session.caveats:
                 print(f"!!! A GENERATED STAND-IN, its numbers say nothing about {name} and no claim is judged: {error}")
-            data = ImageData(name, CLASSES[name], "stand-in", *standin.make(name))
+            data = ImageData(name, CLASSES[name], "stand-in", *standin.make(name, copies=session.pick(1, 10)))
         _loaded[name, root] = data
     if data.source == "stand-in":
         session.add_caveat(caveat)

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 LOADED = 10_000  # samples taken from a DataLoader
 SAMPLES = 300  # on which distributions are measured: a share is then known to 3 points
 BATCH = 32  # of a short training
-STEPS = 60  # of it: enough to leave the first guess, one class for all, and little enough for a CPU
+STEPS = 60  # of it: most leave the first guess, one class for all, and it is little enough for a CPU
+ROUNDS = 5  # of STEPS for those that are slow to leave it
 
 
 class Data(NamedTuple):
@@ -48,6 +49,13 @@ class Data(NamedTuple):
         """Return copies of at most `size` training samples, drawn without replacement."""
         index = torch.randperm(len(self.inputs))[:size].to(self.inputs.device)
         return self.inputs[index], self.targets[index]
+
+    def rounds(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """Give up to ROUNDS times STEPS batches, in one pass over the data or less: nothing is learned by heart."""
+        count = max(1, min(ROUNDS, len(self.inputs) // (BATCH * STEPS)))
+        batches = self.batches(count * STEPS)
+        for _ in range(count):
+            yield list(islice(batches, STEPS))
 
     def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Give `steps` batches drawn with replacement, the same ones each time."""
@@ -123,10 +131,10 @@ def update_ratios(model: nn.Module, step: Callable[[], object]) -> dict[str, flo
     return {name: ((p.detach() - old).norm() / old.norm()).item() for name, (p, old) in before.items()}
 
 
-def train_briefly(model: nn.Module, loss_fn, data: Data, optimizer) -> None:
-    """Train in place, for STEPS steps in training mode."""
+def train(model: nn.Module, loss_fn, optimizer, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Train in place, in training mode, one step for each batch."""
     model.train()
-    for batch in data.batches(STEPS):
+    for batch in batches:
         ordinary_step(model, loss_fn, optimizer, *batch)
 
 

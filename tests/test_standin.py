@@ -28,6 +28,13 @@ def test_shapes_types_and_classes(name):
     assert not torch.equal(train_images[:100], test_images[:100])
 
 
+def test_copies_fill_a_smaller_set_up_to_its_size():
+    for part, whole in zip(standin.make("MNIST", copies=20), made("MNIST"), strict=True):
+        assert part.shape == whole.shape and part.is_contiguous()
+        once = part[: len(part) // 20]
+        assert torch.equal(part, once.repeat(20, *[1] * (part.ndim - 1)))
+
+
 @pytest.mark.parametrize(
     ("name", "mean", "std", "zeros"),
     [("MNIST", 33, 79, 0.81), ("FashionMNIST", 73, 90, 0.50), ("CIFAR10", 121, 64, 0.0)],

@@ -64,6 +64,12 @@ def describe(config, seed):
     }
 
 
+def here(trial, configs, seeds):
+    """Return the table of a study in this process."""
+    with joblib.parallel_config(n_jobs=1):
+        return study("here", trial, configs, seeds)
+
+
 def same(one, other):
     pd.testing.assert_frame_equal(one.drop(columns="seconds"), other.drop(columns="seconds"))
     return True
@@ -81,8 +87,7 @@ def test_table_is_the_same_in_processes_here_and_read_again(runs, capsys):
     assert set(table.curve) == {(1.0, math.inf)}
 
     before = torch.get_num_threads()
-    with joblib.parallel_config(n_jobs=1):
-        assert same(study("here", describe, configs, seeds=[5, 1]), table)
+    assert same(here(describe, configs, seeds=[5, 1]), table)
     assert torch.get_num_threads() == before and torch.tensor(1e-40) * 1 > 0
 
     capsys.readouterr()
@@ -94,10 +99,10 @@ def test_dask_gives_the_same_table(runs):
     from distributed import Client, LocalCluster
 
     configs = grid(x=range(4), widths=[[8, 4]])
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None)
     with cluster, Client(cluster), joblib.parallel_config(backend="dask"):
         spread = study("dask", describe, configs, seeds=[0, 1])
-    assert same(spread, study("loky", describe, configs, seeds=[0, 1]))
+    assert same(spread, here(describe, configs, seeds=[0, 1]))
 
 
 def test_without_single_results_it_runs_in_rounds(runs):
@@ -106,7 +111,7 @@ def test_without_single_results_it_runs_in_rounds(runs):
     with joblib.parallel_config(backend="multiprocessing", n_jobs=3):
         table = study("rounds", describe, configs, seeds=[0, 1])
     assert [line["config"]["x"] for line in lines(runs)] == table.x.tolist()
-    assert same(table, study("loky", describe, configs, seeds=[0, 1]))
+    assert same(table, here(describe, configs, seeds=[0, 1]))
 
 
 def fail_at_three(config, seed):
