@@ -27,7 +27,7 @@ def fresh(monkeypatch):
     calls = []
     images, labels = torch.zeros(TRAIN, 1, 28, 28, dtype=torch.uint8), torch.arange(TRAIN) % 10
     tensors = (images, labels, images[:TEST], labels[:TEST])
-    monkeypatch.setattr(standin, "make", lambda name: calls.append(name) or tensors)
+    monkeypatch.setattr(standin, "make", lambda name, copies: calls.append(name) or tensors)
     set_download(monkeypatch, no_network)
     return calls
 

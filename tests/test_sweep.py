@@ -362,29 +362,6 @@ def test_what_is_unfit_is_refused(name, trial, configs, seeds, message, runs, al
     assert not runs.exists()
 
 
-def load_standin(config, seed):
-    session.add_caveat("stand-in MNIST")
-    return {"y": 1}
-
-
-def count_caveats(config, seed):
-    return {"y": len(session.caveats)}
-
-
-def test_standin_data_known_to_workers_alone_stops_the_study(runs):
-    try:
-        with pytest.raises(RuntimeError, match="met with stand-in MNIST, unlike this process"):
-            study("secret", load_standin, [{"x": 1}], [0])
-        assert not runs.exists()
-        for caveat in ("stand-in MNIST", "stand-in CIFAR10"):
-            session.add_caveat(caveat)
-        assert study("open", load_standin, [{"x": 1}], [0]).y.tolist() == [1]
-        known = study("known", count_caveats, grid(x=range(4)), [0]).y  # in workers
-        assert (known == len(session.caveats)).all()
-    finally:
-        get_reusable_executor().shutdown(kill_workers=True)  # they keep the caveat
-
-
 def test_kept_studies_lie_apart(runs, alone, capsys):
     for xs in ([1], [1, 2, 3], [2, 3]):
         study("long", single, grid(x=xs, width=2), [0], keep=True)
@@ -436,3 +413,26 @@ def test_sample_is_random_but_repeatable():
     assert table.rate.between(1e-4, 1).all() and 0.4 < (table.rate < 1e-2).mean() < 0.6
     assert table["drop"].between(0.2, 0.5).all() and set(table.act) == {"relu", "tanh"} and set(table.batch) == {64}
     assert table.width.between(8, 512).all() and table.width.dtype == int and 0.4 < (table.width < 64).mean() < 0.6
+
+
+def load_standin(config, seed):
+    session.add_caveat("stand-in MNIST")
+    return {"y": 1}
+
+
+def count_caveats(config, seed):
+    return {"y": len(session.caveats)}
+
+
+def test_standin_data_known_to_workers_alone_stops_the_study(runs):
+    try:
+        with pytest.raises(RuntimeError, match="met with stand-in MNIST, unlike this process"):
+            study("secret", load_standin, [{"x": 1}], [0])
+        assert not runs.exists()
+        for caveat in ("stand-in MNIST", "stand-in CIFAR10"):
+            session.add_caveat(caveat)
+        assert study("open", load_standin, [{"x": 1}], [0]).y.tolist() == [1]
+        known = study("known", count_caveats, grid(x=range(4)), [0]).y  # in workers
+        assert (known == len(session.caveats)).all()
+    finally:
+        get_reusable_executor().shutdown(kill_workers=True)  # they keep the caveat
