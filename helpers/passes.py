@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -23,19 +24,29 @@ def record(model: nn.Module, inputs: Tensor) -> list[dict]:
     where nothing depends on the input. `dead units`: share of units, of feature maps channels, that are zero for all
     `inputs`. `saturated`: share of values near a bound of the function, NaN where there is none.
     """
-    with torch.no_grad(), _Recorder() as recorder:
+    with torch.no_grad(), Recorder() as recorder:
         model(inputs)
     return recorder.rows
 
 
-class _Recorder(TorchFunctionMode):
-    def __init__(self):
+class Recorder(TorchFunctionMode):
+    """Collect the rows of `record` from all that is computed while it is entered.
+
+    With `parameters`, by name, a row tells the layer, too: the one whose weight is used, or was last; and large batches
+    are judged by their first samples.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor] | None = None):
         super().__init__()
         self.rows, self.uses = [], Counter()
+        self.layers = {id(p): name.rpartition(".")[0] or name for name, p in (parameters or {}).items()}
+        self.layer = "" if self.layers else None
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name = getattr(function, "__name__", "").strip("_")  # relu_ works in place, __matmul__ is @
         if name in LAYERS:  # before the call: what follows may change it in place
+            if self.layers:
+                self.layer = next((self.layers[id(a)] for a in args if id(a) in self.layers), self.layer)
             self.add("layer", f"into {name}", args[0])
         output = function(*args, **(kwargs or {}))
         if name in RECTIFIERS:
@@ -44,11 +55,13 @@ class _Recorder(TorchFunctionMode):
             self.add("activation", f"out of {name}", output, saturated=_near_bounds(output, *BOUNDS[name]))
         return output
 
+    @torch.no_grad()
     def add(self, kind: str, place: str, values: Tensor, saturated: float = math.nan) -> None:
+        values = few(values.detach()) if self.layers else values
         self.uses[place] += 1
         unit = -1 if values.ndim == 3 else min(1, values.ndim - 1)  # sequences have their units last
         zero = (values == 0).movedim(unit, 0).flatten(1)
-        rms, over_samples = values.square().mean().sqrt(), values.var(0, correction=0).mean().sqrt()
+        rms, over_samples = values.square().mean().sqrt(), std_over_samples(values)
         numbers = {
             "mean": values.mean(),
             "std": values.std(correction=0),
@@ -56,12 +69,24 @@ class _Recorder(TorchFunctionMode):
             "variation": over_samples / rms,
             "zeros": zero.float().mean(),
             "dead units": zero.all(1).float().mean(),
-            "saturated": saturated,
         }
-        row = {key: float(number) for key, number in numbers.items()}
-        self.rows.append({"kind": kind, "place": f"{place} {self.uses[place]}"} | row)
+        fetched = torch.stack(list(numbers.values())).tolist()  # all at once, for the sake of GPUs
+        row = dict(zip(numbers, fetched, strict=True)) | {"saturated": saturated}
+        layer = {} if self.layer is None else {"layer": self.layer}
+        self.rows.append({"kind": kind, "place": f"{place} {self.uses[place]}"} | layer | row)
 
 
+def std_over_samples(batch: Tensor) -> Tensor:
+    """Return the root mean square of the standard deviations over the samples of a batch (B, ...)."""
+    return (batch - batch.mean(0)).square().mean().sqrt()  # var(0) would take five times as long
+
+
+def few(batch: Tensor, numbers: int = 10_000) -> Tensor:
+    """Return the first samples of a batch (B, ...): some 10,000 numbers tell a distribution."""
+    return batch[: max(8, numbers * len(batch) // max(1, batch.numel()))] if batch.ndim else batch
+
+
+@torch.no_grad()
 def _near_bounds(values: Tensor, low: float, high: float) -> float:
     near = NEAR * (high - low)
     return ((values < low + near) | (values > high - near)).float().mean().item()
