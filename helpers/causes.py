@@ -25,7 +25,7 @@ CAUSES = {
     ),
     "layer-frozen": Cause(
         "A layer that should learn does not: requires_grad is off, its rate is 0, or it is cut off by detach().",
-        "Set requires_grad to True before the optimizer is made, give it a rate, and take out detach(), .data and no_grad.",
+        "Set requires_grad to True before the optimizer is made, give it a rate, and take out detach() and no_grad.",
     ),
     "clip-too-tight": Cause(
         "Clipping shortens most gradients by far, so that the steps stay tiny.",
