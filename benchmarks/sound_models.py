@@ -214,7 +214,7 @@ def nll_of_probabilities(outputs, targets):
 
 
 def squared_error(outputs, targets):
-    return F.mse_loss(outputs, F.one_hot(targets, 10).to(outputs))
+    return F.mse_loss(outputs, F.one_hot(targets, outputs.shape[1]).to(outputs))
 
 
 def one_against_all(outputs, targets):

@@ -26,7 +26,7 @@ def _safely(method):
             method(self, *args, **kwargs)
         except Exception as error:
             self.errors[f"{type(error).__name__}: {error}"] += 1
-            self._gradients = {}
+            self._gradients, self._before = {}, {}
             self._end_row()
 
     return guarded
@@ -48,11 +48,11 @@ class Watch:
             raise ValueError(f"every={every}: give 1 to watch each step, 16 to watch every 16th.")
         self.model, self.optimizer, self.every = model, optimizer, every
         self.parameters = dict(model.named_parameters())
-        self.count: Counter[str] = Counter()  # of passes, losses, backwards, steps and evaluations
+        self.count: Counter[str] = Counter()  # of passes, losses, steps and evaluations
         self.labels: Counter[int] = Counter()  # of the classes in watched batches
         self.errors: Counter[str] = Counter()  # of what could not be watched
         self._tables = {"passes": [], "places": [], "updates": []}
-        self._row, self._recorder = None, None  # of the pass under way, if it is watched
+        self._row, self._recorder = None, None  # of the last pass that is watched, until the step after it
         self._gradients: dict[str, Tensor] = {}  # their norms after its backward pass
         self._before: dict[str, Tensor] = {}  # parameters before the step under way
         self._losses_since_step = 0
@@ -89,7 +89,7 @@ class Watch:
         self._row_hooks.clear()
         if self._gradients:  # no step came
             self._note_updates({}, {})
-        self._row, self._recorder, self._before = None, None, {}
+        self._row, self._recorder = None, None
 
     def _note_updates(self, at_step: dict[str, Tensor], changes: dict[str, Tensor]) -> None:
         """Write a row for each parameter; norms come as tensors of one element and are fetched at once."""
@@ -102,6 +102,10 @@ class Watch:
             self._tables["updates"].append(row | numbers)
         self._gradients = {}
 
+    def _due(self) -> bool:
+        """Tell whether the next pass is to be watched."""
+        return self.count["passes"] % self.every == 0 or self.count["passes"] < FIRST
+
     # ---- the forward pass
 
     @_safely
@@ -109,10 +113,10 @@ class Watch:
         if not (module.training and torch.is_grad_enabled()):
             self.count["evaluations in training mode" if module.training else "evaluations"] += 1
             return
-        self._end_row()
-        number = self.count["passes"]
+        due, number = self._due(), self.count["passes"]
         self.count["passes"] += 1
-        if number % self.every == 0 or number < FIRST:
+        if due:
+            self._end_row()
             self._row = {"pass": number, "step": self.count["steps"]}
             if args and isinstance(args[0], Tensor):
                 self._row |= spread(args[0], "input")
@@ -168,7 +172,6 @@ class Watch:
     @_safely
     def _at_backward(self, gradient):
         """Note the gradients left from the step before, and by what the loss was scaled (accumulation, AMP)."""
-        self.count["backwards"] += 1
         self._row["scale"] = gradient.abs().mean().item()
         if self._losses_since_step == 1 and self.count["steps"]:  # else they may be summed up on purpose
             self._row["left"] = max(values(norms(self._all_gradients()).values()), default=0.0)
@@ -184,18 +187,20 @@ class Watch:
 
     @_safely
     def _before_step(self, optimizer, args, kwargs):
-        if self._row is not None:
+        by_closure = self._row is None and self._losses_since_step == 0  # the passes of this step are still to come
+        if self._row is not None or (by_closure and self._due()):
             self._before = {name: p.detach().clone() for name, p in self.parameters.items()}
-            self._at_step = norms(self._all_gradients())
+            self._at_step = {} if by_closure else norms(self._all_gradients())
 
     @_safely
     def _after_step(self, optimizer, args, kwargs):
         self.count["steps"] += 1
         self._losses_since_step = 0
-        if self._before:
+        if self._before and self._row is not None:
             changes = {name: p.detach() - self._before[name] for name, p in self.parameters.items()}
             self._note_updates(self._at_step, norms(changes))
-            self._before = {}
+        self._before = {}
+        self._end_row()
 
 
 # ---- numbers

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam, AdamW, RMSprop
 
+from benchmarks.sound_models import focal, nll_of_probabilities, squared_error
 from helpers import checks, experiments
 
 CLASSES, SIDE = 5, 8
@@ -141,19 +142,6 @@ class ByHand(nn.Module):
         return (x @ self.W1 + self.b1).clamp(min=0) @ self.W2 + self.b2
 
 
-def focal(outputs, targets):
-    loss = cross_entropy(outputs, targets, reduction="none")
-    return ((1 - torch.exp(-loss)) ** 2 * loss).mean()
-
-
-def of_probabilities(outputs, targets):
-    return F.nll_loss((outputs + 1e-9).log(), targets)
-
-
-def squared_error(outputs, targets):
-    return F.mse_loss(outputs, F.one_hot(targets, CLASSES).to(outputs))
-
-
 def two_rates(model):
     return SGD([{"params": model[0].parameters(), "lr": 0.01}, {"params": model[1:].parameters()}], lr=0.1)
 
@@ -196,7 +184,7 @@ SOUND = {  # name -> model, loss, optimizer, data
     "head zero at start": (lambda: zero_head(mlp(32)), cross_entropy, adam, VECTORS),
     "log_softmax twice": (lambda: nn.Sequential(mlp(32), nn.LogSoftmax(1)), cross_entropy, adam, VECTORS),
     "log_softmax": (lambda: nn.Sequential(mlp(32), nn.LogSoftmax(1)), nn.NLLLoss(), adam, VECTORS),
-    "loss of probabilities": (lambda: nn.Sequential(mlp(32), nn.Softmax(1)), of_probabilities, adam, VECTORS),
+    "loss of probabilities": (lambda: nn.Sequential(mlp(32), nn.Softmax(1)), nll_of_probabilities, adam, VECTORS),
     "frozen backbone": (with_frozen_backbone, cross_entropy, trainable, VECTORS),
     "sparse": (lambda: sparse(he(mlp(64, 64))), cross_entropy, sgd(0.1), VECTORS),
     "small": (lambda: mlp(6), cross_entropy, sgd(0.3), VECTORS),

@@ -160,7 +160,7 @@ def test_numbers_of_a_pass():
         (x.var(0, correction=0).mean().sqrt() / x.square().mean().sqrt()).item()
     )
     assert watch.labels == {c: 2 * n for c, n in enumerate(Y.bincount().tolist())}
-    assert watch.count == {"passes": 6, "losses": 6, "backwards": 6, "steps": 6}
+    assert watch.count == {"passes": 6, "losses": 6, "steps": 6}
 
 
 def plain_losses():
@@ -228,6 +228,26 @@ def test_what_happens_between_backward_and_step():
 
     watch = watched(without_step)
     assert watch.count["steps"] == 0 and (watch.updates["gradient"] > 0).all() and watch.updates["change"].isna().all()
+
+
+def test_a_step_belongs_to_the_watched_pass_before_it():
+    """Of three passes for one step the first is watched; L-BFGS makes its passes within the step."""
+    rows = watched(lambda *given: [accumulating(*given) for _ in range(4)], every=9).updates
+    rows = rows[rows["pass"] >= FIRST]
+    assert set(rows["pass"]) == {9, 18} and (rows["change"] > 0).all()
+    assert rows["gradient"].tolist() == rows["at step"].tolist()
+    for every in (1, 5):
+        rows = watched(with_closure, optimizer=lambda p: LBFGS(p, 0.1, max_iter=3), every=every).updates
+        assert (rows.groupby("name")["change"].max() > 0).all() and rows["at step"].isna().all()
+
+
+def test_a_loss_that_is_not_watched_leaves_the_rest():
+    def with_its_own_loss(model, loss_fn, optimizer):
+        ordinary(model, nn.CrossEntropyLoss(), optimizer)
+
+    watch = watched(with_its_own_loss)
+    assert "loss" not in watch.passes and watch.count["steps"] == len(watch.passes) == 6
+    assert (watch.updates["change"] > 0).all() and len(watch.places) == 3 * 6
 
 
 def test_scale_of_the_loss():
