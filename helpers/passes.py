@@ -26,11 +26,11 @@ def record(model: nn.Module, inputs: Tensor) -> list[dict]:
     """
     with torch.no_grad(), Recorder() as recorder:
         model(inputs)
-    return recorder.rows
+    return [finish(row) for row in fetched(recorder.rows)]
 
 
 class Recorder(TorchFunctionMode):
-    """Collect the rows of `record` from all that is computed while it is entered.
+    """Collect rows of all that is computed while it is entered; `fetched` and `finish` make them those of `record`.
 
     With `parameters`, by name, a row tells the layer, too: the one whose weight is used, or was last; and large batches
     are judged by their first samples.
@@ -49,36 +49,58 @@ class Recorder(TorchFunctionMode):
                 self.layer = next((self.layers[id(a)] for a in args if id(a) in self.layers), self.layer)
             self.add("layer", f"into {name}", args[0])
         output = function(*args, **(kwargs or {}))
-        if name in RECTIFIERS:
-            self.add("activation", f"out of {name}", output)
-        elif name in BOUNDS:
-            self.add("activation", f"out of {name}", output, saturated=_near_bounds(output, *BOUNDS[name]))
+        if name in RECTIFIERS or name in BOUNDS:
+            self.add("activation", f"out of {name}", output, BOUNDS.get(name))
         return output
 
     @torch.no_grad()
-    def add(self, kind: str, place: str, values: Tensor, saturated: float = math.nan) -> None:
+    def add(self, kind: str, place: str, values: Tensor, bounds: tuple[float, float] | None = None) -> None:
         values = few(values.detach()) if self.layers else values
         self.uses[place] += 1
-        unit = -1 if values.ndim == 3 else min(1, values.ndim - 1)  # sequences have their units last
-        zero = (values == 0).movedim(unit, 0).flatten(1)
-        rms, over_samples = values.square().mean().sqrt(), std_over_samples(values)
-        numbers = {
-            "mean": values.mean(),
-            "std": values.std(correction=0),
-            "rms": rms,
-            "variation": over_samples / rms,
-            "zeros": zero.float().mean(),
-            "dead units": zero.all(1).float().mean(),
-        }
-        fetched = torch.stack(list(numbers.values())).tolist()  # all at once, for the sake of GPUs
-        row = dict(zip(numbers, fetched, strict=True)) | {"saturated": saturated}
-        layer = {} if self.layer is None else {"layer": self.layer}
-        self.rows.append({"kind": kind, "place": f"{place} {self.uses[place]}"} | layer | row)
+        row = {"kind": kind, "place": f"{place} {self.uses[place]}"}
+        row |= {} if self.layer is None else {"layer": self.layer}
+        row |= distribution(values) | {"zeros": math.nan, "units": 1, "dead units": math.nan, "saturated": math.nan}
+        if kind == "activation" or not self.layers:
+            unit = -1 if values.ndim == 3 else min(1, values.ndim - 1)  # sequences have their units last
+            zeros = (values == 0).movedim(unit, -1).flatten(0, -2).sum(0) if values.ndim > 1 else values == 0
+            dead = zeros == values.numel() // zeros.numel()
+            row |= {"zeros": zeros.sum(), "units": zeros.numel(), "dead units": dead.sum()}
+        if bounds is not None:
+            row["saturated"] = _near(values, *bounds)
+        self.rows.append(row)
 
 
-def std_over_samples(batch: Tensor) -> Tensor:
-    """Return the root mean square of the standard deviations over the samples of a batch (B, ...)."""
-    return (batch - batch.mean(0)).square().mean().sqrt()  # var(0) would take five times as long
+def distribution(values: Tensor) -> dict:
+    """Return sums that tell the distribution of values (B, ...): `finish` makes them means.
+
+    `mean`: the sum; `rms`: the norm; `variation`: the norm of the deviations from the mean over samples. They are tensors
+    of one element, still on their device.
+    """
+    values = values.float()
+    over_samples = values.sum(0)
+    deviations = torch.sub(values, over_samples, alpha=1 / max(1, len(values)))  # mean(0) would take far longer
+    norm = torch.linalg.vector_norm
+    numbers = {"mean": over_samples.sum(), "rms": norm(values), "variation": norm(deviations)}
+    return numbers | {"count": values.numel()}
+
+
+def fetched(rows: list[dict]) -> list[dict]:
+    """Return the rows with numbers in place of tensors of one element, fetched from their device all at once."""
+    tensors = [value for row in rows for value in row.values() if isinstance(value, Tensor)]
+    numbers = iter(torch.stack([t.float() for t in tensors]).tolist() if tensors else ())
+    return [{key: next(numbers) if isinstance(v, Tensor) else v for key, v in row.items()} for row in rows]
+
+
+def finish(row: dict) -> dict:
+    """Turn the sums of a fetched row into means, in place; return it."""
+    count = row.pop("count")
+    row["mean"] /= count
+    row["rms"] /= math.sqrt(count)
+    row["variation"] = row["variation"] / math.sqrt(count) / row["rms"] if row["rms"] else math.nan
+    row["std"] = math.sqrt(max(0.0, row["rms"] ** 2 - row["mean"] ** 2))
+    row["zeros"] /= count
+    row["dead units"] /= row.pop("units")
+    return row
 
 
 def few(batch: Tensor, numbers: int = 10_000) -> Tensor:
@@ -86,7 +108,6 @@ def few(batch: Tensor, numbers: int = 10_000) -> Tensor:
     return batch[: max(8, numbers * len(batch) // max(1, batch.numel()))] if batch.ndim else batch
 
 
-@torch.no_grad()
-def _near_bounds(values: Tensor, low: float, high: float) -> float:
+def _near(values: Tensor, low: float, high: float) -> Tensor:
     near = NEAR * (high - low)
-    return ((values < low + near) | (values > high - near)).float().mean().item()
+    return (((values - (low + high) / 2).abs()) > (high - low) / 2 - near).float().mean()

@@ -11,8 +11,10 @@ from collections import Counter
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from helpers.passes import Recorder, few, std_over_samples
+from helpers.experiments import copies
+from helpers.passes import Recorder, fetched, finish
 
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
 
@@ -38,8 +40,10 @@ class Watch:
     A training pass is a forward pass in training mode with gradients; passes in evaluation mode are only counted.
     `loss_fn` is to be called in the loop where the given one is a plain function, which has no hooks. Of the tables
 
-    passes   has a row for each watched pass: its batch, outputs, labels, loss, and what gradients were left before it,
-    places   one for each layer's input and each activation function's output in it (see helpers.passes),
+    weights  has a row for each parameter as it is at the beginning,
+    passes   one for each watched pass: its batch, labels, loss, rates, and the gradients left before it,
+    places   one for the input and the output, each layer's input and each activation function's output in it (see
+             helpers.passes),
     updates  one for each parameter in the optimizer's step after it: norms of weight, gradient and change.
     """
 
@@ -48,10 +52,15 @@ class Watch:
             raise ValueError(f"every={every}: give 1 to watch each step, 16 to watch every 16th.")
         self.model, self.optimizer, self.every = model, optimizer, every
         self.parameters = dict(model.named_parameters())
+        self.plain_loss = loss_fn
         self.count: Counter[str] = Counter()  # of passes, losses, steps and evaluations
+        self.like: Tensor | None = None  # a target, for its form: index or row with a single 1, of whole numbers or not
+        self.first_step: dict[str, int] = {}  # of each kind of evaluation
         self.labels: Counter[int] = Counter()  # of the classes in watched batches
         self.errors: Counter[str] = Counter()  # of what could not be watched
+        self.weights = pd.DataFrame(first_weights(self.parameters))
         self._tables = {"passes": [], "places": [], "updates": []}
+        self._finished = Counter()  # rows of each table whose numbers are fetched from the device
         self._row, self._recorder = None, None  # of the last pass that is watched, until the step after it
         self._gradients: dict[str, Tensor] = {}  # their norms after its backward pass
         self._before: dict[str, Tensor] = {}  # parameters before the step under way
@@ -65,14 +74,27 @@ class Watch:
             optimizer.register_step_post_hook(self._after_step),
         ]
         if isinstance(loss_fn, nn.Module):
-            self.loss_fn = loss_fn
+            self.loss_fn, self.plain_loss = loss_fn, copies(loss_fn)[0]
             self._hooks.append(loss_fn.register_forward_hook(self._after_loss_module, with_kwargs=True))
         else:
             self.loss_fn = self._watched(loss_fn)
 
-    passes = property(lambda self: pd.DataFrame(self._tables["passes"]))
-    places = property(lambda self: pd.DataFrame(self._tables["places"]))
-    updates = property(lambda self: pd.DataFrame(self._tables["updates"]))
+    passes = property(lambda self: self._table("passes"))
+    places = property(lambda self: self._table("places"))
+    updates = property(lambda self: self._table("updates"))
+
+    def _table(self, name: str) -> pd.DataFrame:
+        self._fetch()
+        return pd.DataFrame(self._tables[name])
+
+    def _fetch(self) -> None:
+        """Put numbers in place of the tensors of one element that the last rows hold, all at once."""
+        new = [row for name, rows in self._tables.items() for row in rows[self._finished[name] :]]
+        for row, numbers in zip(new, fetched(new), strict=True):
+            row |= numbers
+        for row in self._tables["places"][self._finished["places"] :]:
+            finish(row)
+        self._finished = Counter({name: len(rows) for name, rows in self._tables.items()})
 
     def close(self) -> None:
         """Remove all hooks; what is written down stays."""
@@ -89,17 +111,16 @@ class Watch:
         self._row_hooks.clear()
         if self._gradients:  # no step came
             self._note_updates({}, {})
+        self._fetch()
         self._row, self._recorder = None, None
 
     def _note_updates(self, at_step: dict[str, Tensor], changes: dict[str, Tensor]) -> None:
-        """Write a row for each parameter; norms come as tensors of one element and are fetched at once."""
+        """Write a row for each parameter with its norms."""
         weights = norms(self._before or self.parameters)
         columns = {"weight": weights, "gradient": self._gradients, "at step": at_step, "change": changes}
-        fetched = {key: dict(zip(column, values(column.values()), strict=True)) for key, column in columns.items()}
         for name, p in self.parameters.items():
             row = {"pass": self._row["pass"], "name": name, "dimensions": p.ndim}
-            numbers = {key: column.get(name, math.nan) for key, column in fetched.items()}
-            self._tables["updates"].append(row | numbers)
+            self._tables["updates"].append(row | {key: column.get(name, math.nan) for key, column in columns.items()})
         self._gradients = {}
 
     def _due(self) -> bool:
@@ -111,16 +132,19 @@ class Watch:
     @_safely
     def _before_pass(self, module, args):
         if not (module.training and torch.is_grad_enabled()):
-            self.count["evaluations in training mode" if module.training else "evaluations"] += 1
+            kind = "evaluations in training mode" if module.training else "evaluations"
+            self.count[kind] += 1
+            self.first_step.setdefault(kind, self.count["steps"])
             return
         due, number = self._due(), self.count["passes"]
         self.count["passes"] += 1
         if due:
             self._end_row()
             self._row = {"pass": number, "step": self.count["steps"]}
-            if args and isinstance(args[0], Tensor):
-                self._row |= spread(args[0], "input")
+            self._row["rates"] = [float(group.get("lr", math.nan)) for group in self.optimizer.param_groups]
             self._recorder = Recorder(self.parameters)
+            if args and isinstance(args[0], Tensor):
+                self._recorder.add("input", "input", args[0])
             self._recorder.__enter__()
 
     @_safely
@@ -129,6 +153,8 @@ class Watch:
             return
         recorder, self._recorder = self._recorder, None
         recorder.__exit__(None, None, None)
+        if isinstance(outputs, Tensor):
+            recorder.add("output", "output", outputs)
         self._tables["places"] += [{"pass": self._row["pass"]} | row for row in recorder.rows]
         self._tables["passes"].append(self._row)
 
@@ -155,14 +181,19 @@ class Watch:
         self._loss_sum, self._loss_count = self._loss_sum + loss.detach().mean(), self._loss_count + 1
         if self._row is None or "loss" in self._row:
             return
-        self._row |= {"loss": loss.detach().mean().item()}
-        self._row["mean loss"] = float(self._loss_sum) / self._loss_count  # since the last watched pass
+        self._row |= {"loss": loss.detach().mean(), "mean loss": self._loss_sum / self._loss_count}  # of all since then
         self._loss_sum, self._loss_count = 0.0, 0
-        if isinstance(outputs, Tensor):
-            self._row |= {"size": len(outputs)} | spread(outputs, "output")
-        if is_classification(outputs, targets):
-            self._row |= judged(outputs, targets)
-            self.labels.update(targets.tolist())
+        if isinstance(outputs, Tensor) and outputs.ndim:
+            self._row |= {"size": len(outputs), "width": outputs[0].numel()}
+        if (labels := class_labels(targets)) is not None:
+            self.like = targets.detach()[:1]
+            counts = Counter(labels.tolist())
+            self.labels.update(counts)
+            self._row["label share"] = max(counts.values()) / len(labels)
+        if is_classified(outputs, labels):
+            self._row |= judged(outputs, labels)
+            if self._row["pass"] < FIRST:
+                self._row |= probabilities(outputs)
         self._row_hooks.append(loss.register_hook(self._at_backward))
         for name, p in self.parameters.items():
             if p.requires_grad:
@@ -171,19 +202,22 @@ class Watch:
 
     @_safely
     def _at_backward(self, gradient):
-        """Note the gradients left from the step before, and by what the loss was scaled (accumulation, AMP)."""
-        self._row["scale"] = gradient.abs().mean().item()
-        if self._losses_since_step == 1 and self.count["steps"]:  # else they may be summed up on purpose
-            self._row["left"] = max(values(norms(self._all_gradients()).values()), default=0.0)
+        """Note the gradients that are there before it, and by what the loss is scaled (accumulation, AMP, a sign)."""
+        there = norms(self._all_gradients()).values()
+        self._row["scale"] = gradient.mean()
+        self._row["left"] = torch.stack(list(there)).amax() if there else 0.0
+        self._row["losses since step"] = self._losses_since_step
 
     @_safely
     def _after_gradient(self, name, p):
-        self._gradients[name] = p.grad.norm()
+        self._gradients[name] = torch.linalg.vector_norm(p.grad)
 
     # ---- the step
 
     def _all_gradients(self) -> dict[str, Tensor]:
-        return {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
+        """Return the gradients that the optimizer is to use."""
+        given = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        return {name: p.grad for name, p in self.parameters.items() if p.grad is not None and id(p) in given}
 
     @_safely
     def _before_step(self, optimizer, args, kwargs):
@@ -212,41 +246,55 @@ def norms(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(tensors, found, strict=True))
 
 
-def values(numbers) -> list[float]:
-    """Fetch tensors of one element from their device, all at once."""
-    numbers = list(numbers)
-    return torch.stack(numbers).tolist() if numbers else []
+def first_weights(parameters: dict[str, Tensor]) -> list[dict]:
+    """Return a row for each parameter: its distribution, and how far its units (rows) differ from each other."""
+    rows = []
+    for name, p in parameters.items():
+        w = p.detach().float().flatten(1) if p.ndim > 1 else p.detach().float().reshape(-1, 1)
+        row = {"name": name, "dimensions": p.ndim, "inputs": w.shape[1]}
+        differ = (w - w.mean(0)).abs().max() if len(w) else 0.0
+        rows.append(row | {"mean": w.mean(), "std": w.std(correction=0), "units differ": differ})
+    return fetched(rows)
+
+
+def class_labels(targets) -> Tensor | None:
+    """Return what may be class indices (B,): whole numbers from 0 on, one for each sample, or rows with a single 1."""
+    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2) or not len(targets):
+        return None
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        one_hot = ((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all()
+        return targets.argmax(1) if one_hot else None
+    labels = targets.flatten().long()
+    whole = not targets.is_floating_point() or bool((labels == targets.flatten()).all())
+    return labels if whole and labels.min() >= 0 else None
+
+
+def is_classified(outputs, labels: Tensor | None) -> bool:
+    """Tell whether outputs (B, C) can be judged by class indices (B,)."""
+    fits = labels is not None and isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(labels)
+    return fits and bool(labels.max() < outputs.shape[1] > 1)
 
 
 @torch.no_grad()
-def spread(batch: Tensor, name: str) -> dict[str, float]:
-    """Return the distribution of the values of a batch (B, ...), under keys that begin with `name`.
-
-    `variation`: root mean square of the std over samples / that of the values, 0 where all samples are the same.
-    """
-    batch = few(batch.detach()).float()
-    rms, over_samples = batch.square().mean().sqrt(), std_over_samples(batch)
-    low, high = batch.aminmax()
-    keys = ("rms", "mean", "low", "high", "variation")
-    numbers = values([rms, batch.mean(), low, high, over_samples / rms])
-    return {f"{name} {key}": number for key, number in zip(keys, numbers, strict=True)}
-
-
-def is_classification(outputs, targets) -> bool:
-    """Tell whether outputs (B, C) are compared with class indices (B,)."""
-    both = isinstance(outputs, Tensor) and isinstance(targets, Tensor) and outputs.ndim == 2 and targets.ndim == 1
-    return both and not targets.is_floating_point() and len(outputs) == len(targets)
-
-
-@torch.no_grad()
-def judged(outputs: Tensor, targets: Tensor) -> dict[str, float]:
-    """Return accuracy, the shares of the commonest prediction and label, and how far sums of outputs are from 1."""
-    guesses, outputs = outputs.argmax(1), outputs.float()
-    not_negative = bool((outputs >= 0).all())
+def judged(outputs: Tensor, labels: Tensor) -> dict:
+    """Return accuracy, the share of the commonest prediction, and the cross-entropy whatever the loss is."""
+    guesses = outputs.argmax(1)
     return {
-        "accuracy": (guesses == targets).float().mean().item(),
-        "guess share": guesses.bincount().max().item() / len(targets),
-        "label share": targets.bincount().max().item() / len(targets),
-        "rows off 1": (outputs.sum(1) - 1).abs().max().item() if not_negative else math.inf,
-        "columns off 1": (outputs.sum(0) - 1).abs().max().item() if not_negative else math.inf,
+        "accuracy": (guesses == labels).float().mean(),
+        "guess share": guesses.bincount().max() / len(labels),
+        "cross entropy": cross_entropy(outputs.float(), labels),
     }
+
+
+@torch.no_grad()
+def probabilities(outputs: Tensor) -> dict:
+    """Tell whether outputs, or their exponentials if none is above 0, sum to 1 over classes or over samples.
+
+    `rows off 1`, `columns off 1`: how far the sums are from it at most; infinite where some outputs are negative.
+    """
+    outputs = outputs.float()
+    low, high = (extreme.item() for extreme in outputs.aminmax())
+    shares = outputs.exp() if high <= 0 else outputs if low >= 0 else outputs + math.inf
+    kind = "logarithms" if high <= 0 else "plain" if low >= 0 else ""
+    off = {f"{name} off 1": (shares.sum(d) - 1).abs().max() for name, d in (("columns", 0), ("rows", 1))}
+    return {"probabilities": kind} | off
