@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.report import write_report
+from benchmarks.report import table, write_report
 from benchmarks.sound_models import MODELS, Sound, adam
 from helpers import checks, data, session, sweep
 from helpers.experiments import Data, loss_of, ordinary_step, quiet, train
@@ -146,10 +146,6 @@ def verdicts_of(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 # ---- the report
-
-
-def table(header, rows) -> str:
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
 
 
 def family_row(name: str, runs: pd.DataFrame) -> tuple[str, ...]:

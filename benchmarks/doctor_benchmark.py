@@ -74,7 +74,10 @@ def summary(rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, str]]:
         ("the others: right cause first after 100 steps", rate(rows[~exact]["at 100: first"])),
         ("healthy runs with a finding after 2 steps", rate(sound["at 2: any"])),
         ("healthy runs with a finding after 100 steps", rate(sound["at 100: any"])),
-        ("layer named rightly, where it is one or some", rate(pd.Series([x[0] for x in rows["layer"] if x], dtype=float))),
+        (
+            "layer named rightly, where it is one or some",
+            rate(pd.Series([x[0] for x in rows["layer"] if x], dtype=float)),
+        ),
         ("the first finding's fix wins back 80 % or more", rate(rows["won back"] >= 0.8)),
         ("the same, where the cause is right", rate(right["won back"] >= 0.8)),
     ]
@@ -97,7 +100,9 @@ def cause_rows(rows: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ...]]
 def confusions(rows: pd.DataFrame) -> pd.DataFrame:
     """Return how often each first finding (columns) is named for each cause (rows); the last column is none at all."""
     first = [CAUSES[causes[0]] if causes else "no finding" for causes in rows["end"]]
-    return pd.crosstab(rows["cause"], pd.Series(first, rows.index)).reindex(CAUSES, [*CAUSES, "no finding"], fill_value=0)
+    return pd.crosstab(rows["cause"], pd.Series(first, rows.index)).reindex(
+        CAUSES, [*CAUSES, "no finding"], fill_value=0
+    )
 
 
 def mistakes(rows: pd.DataFrame, sound: pd.DataFrame) -> str:

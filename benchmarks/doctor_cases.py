@@ -7,7 +7,7 @@ python -m benchmarks.doctor_cases "held out"      # 1,000 and 156; benchmarks/do
 import contextlib
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 import torch
@@ -42,10 +42,14 @@ def measured(case: Case, run: Trained) -> float:
 
 
 def accuracy(config: dict, seed: int) -> dict:
-    """Run a case as "sound", as it "is", or with the fix of a cause."""
-    case = case_of(config)
-    programs = {"sound": lambda: case.sound, "is": lambda: case.program}
-    program = programs.get(config["run"], lambda: FIXES[config["run"]](case.program))()
+    """Run a case as "sound", as it "is", or with the fix of a cause; a rate is changed as the doctor's experiment did."""
+    case, cause = case_of(config), config["run"]
+    if cause in FIXES:
+        program = FIXES[cause](case.program)
+        if config["rate"] != 1:
+            program = replace(program, rate=config["rate"] * case.program.rate)
+    else:
+        program = case.sound if cause == "sound" else case.program
     start = time.process_time()
     run = train(program)
     return {"accuracy": measured(case, run), "took": time.process_time() - start}
@@ -107,33 +111,36 @@ def diagnosis(config: dict, seed: int) -> dict:
     doctor, layers = run.doctor, at_fault(case, run.model)
     first = doctor.reports["end"].findings[:1]
     located = [float(first[0].layer in layers)] if first and layers and first[0].cause == case.cause else []
+    rate = first[0].change.rate if first and first[0].change else 1.0
     results = {moment: named(report) for moment, report in doctor.reports.items()}
     seconds = {f"seconds {moment}": spent for moment, spent in doctor.took.items()}
     return (
         results
         | seconds
-        | {"layer": located, "took": took - sum(doctor.took.values()), "accuracy": measured(case, run)}
+        | {"layer": located, "rate": rate, "took": took - sum(doctor.took.values()), "accuracy": measured(case, run)}
     )
 
 
 # ---- studies
 
 
-def accuracies(cases: list[Case], runs: list[str]) -> pd.DataFrame:
-    """Return the cases as a table with a column `accuracy`, each with its run."""
-    configs = [config_of(case, run=run) for case, run in zip(cases, runs, strict=True)]
-    return sweep.study("doctor-accuracies", accuracy, configs, [0], keep=True)
+def accuracies(cases: list[Case], runs: list[str], rates: list[float], keep: bool = True) -> list[float]:
+    """Return the accuracy of each case with its run."""
+    configs = [config_of(case, run=run, rate=rate) for case, run, rate in zip(cases, runs, rates, strict=True)]
+    return sweep.study("doctor-accuracies", accuracy, configs, [0], keep=keep)["accuracy"].tolist()
 
 
-def study(part: str) -> pd.DataFrame:
+def study(part: str, keep: bool = True) -> pd.DataFrame:
     """Return a row for each case of a part: accuracies `sound`, `faulty` and `fixed`, and what the doctor says."""
     cases = faulty_cases(part) + healthy_cases(part)
-    table = sweep.study("doctor", diagnosis, [config_of(case) for case in cases], [0], keep=True)
-    table["sound"] = accuracies(cases, ["sound"] * len(cases))["accuracy"].values
-    table["faulty"] = accuracies(cases, ["is"] * len(cases))["accuracy"].values
+    ones = [1.0] * len(cases)
+    table = sweep.study("doctor", diagnosis, [config_of(case) for case in cases], [0], keep=keep)
+    table["sound"] = accuracies(cases, ["sound"] * len(cases), ones, keep)
+    table["faulty"] = accuracies(cases, ["is"] * len(cases), ones, keep)
     told = [index for index, causes in enumerate(table["end"]) if causes]
     fixes = [CAUSES[table["end"][index][0]] for index in told]
-    table.loc[told, "fixed"] = accuracies([cases[index] for index in told], fixes)["accuracy"].values
+    rates = [table["rate"][index] for index in told]
+    table.loc[told, "fixed"] = accuracies([cases[index] for index in told], fixes, rates, keep)
     return table
 
 

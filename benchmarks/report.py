@@ -15,10 +15,14 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({platform.machine()}), {gpu}, torch {torch.__version__}"
 
 
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+
+
 def write_report(name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
     """Print a Markdown table and write it to benchmarks/NAME.md."""
     lines = [f"# {title}", "", f"`python -m benchmarks.{name}`, {date.today()}: {machine()}", ""]
-    lines += ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows)]
-    text = "\n".join([*lines, "", note, ""])
+    text = "\n".join([*lines, table(header, rows), "", note, ""])
     print(text)
     Path(__file__).with_name(f"{name}.md").write_text(text, encoding="utf-8")

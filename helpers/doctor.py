@@ -20,7 +20,7 @@ from torch import nn
 
 from helpers import causes
 from helpers.evidence import NotRun, Seen, Symptom
-from helpers.interventions import Interventions
+from helpers.interventions import Change, Interventions
 from helpers.rules import RULES, Rule
 from helpers.watch import Watch
 
@@ -37,7 +37,8 @@ class Finding:
     step: int
     evidence: str
     certain: bool  # the symptom cannot be there without the cause
-    gain: float = 0.0  # points of accuracy that the fix wins in an experiment
+    gain: float = 0.0  # of the accuracy, by the experiment that proves it
+    change: Change | None = None  # of this experiment
 
     @property
     def fix(self) -> str:
@@ -59,7 +60,8 @@ class Report:
 
     findings: list[Finding]
     checks: list[Check]
-    impaired: str  # how it shows that little is learned, "" if it does not
+    impaired: str = ""  # how it shows that little is learned, "" if it does not
+    not_watched: tuple[str, ...] = ()  # errors of the watching, which the loop has not seen
 
     @property
     def healthy(self) -> bool:
@@ -83,6 +85,7 @@ class Report:
             of_it = [c for c in self.checks if c.outcome == outcome]
             lines += [f"{title}:"] * bool(of_it)
             lines += [fill(f"- {c.cause}: {c.text}", 100, subsequent_indent="  ") for c in of_it]
+        lines += [fill(f"Not watched: {error}", 100, subsequent_indent="  ") for error in self.not_watched]
         nothing = [c.cause for c in self.checks if c.outcome == "nothing"]
         lines.append(fill(f"Nothing to see of: {', '.join(nothing) or 'none'}.", 100, subsequent_indent="  "))
         return "\n".join(lines)
@@ -95,6 +98,7 @@ class Report:
                 f"<p><b>{f.cause}</b>{where}, from step {f.step} on<br>"
                 f"{escape(f.evidence)}.<br><i>Fix:</i> {escape(f.fix)}</p>"
             )
+        html += [f"<p>Not watched: {escape(error)}</p>" for error in self.not_watched]
         rows = "".join(f"<tr><td>{c.cause}</td><td>{c.outcome}</td><td>{escape(c.text)}</td></tr>" for c in self.checks)
         head = "<tr><th>cause</th><th>check</th><th></th></tr>"
         style = "<style>.doctor td, .doctor th {text-align: left !important}</style>"
@@ -137,7 +141,7 @@ class Doctor:
                 interventions = None if probe is None else Interventions(self.watch, probe, test)
                 return judged(Seen(self.watch, interventions))
         except NotRun as reason:
-            return Report([], [Check(cause, "skipped", str(reason)) for cause in CAUSES], "")
+            return Report([], [Check(cause, "skipped", str(reason)) for cause in CAUSES], "", tuple(self.watch.errors))
 
 
 @contextlib.contextmanager
@@ -154,42 +158,46 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
 
 
 def judged(seen: Seen) -> Report:
-    """Go through all rules: those first that may be certain without experiments."""
+    """Go through all rules; experiments are for what is not explained by a certain cause."""
     symptoms = {rule: looked_at(rule, seen) for rule in RULES}
-    certain = [rule.cause for rule, symptom in symptoms.items() if isinstance(symptom, Symptom) and symptom.certain]
     checks, findings = [], []
     for rule, symptom in symptoms.items():
         if not isinstance(symptom, Symptom):
             checks.append(Check(rule.cause, "skipped" if symptom else "nothing", symptom or ""))
             continue
-        sick, evidence, gain = weighed(rule, symptom, seen, certain)
+        sick, evidence, gain, change = weighed(rule, symptom, seen)
         checks.append(Check(rule.cause, "finding" if sick else "note", evidence))
         if sick:
-            findings.append(Finding(rule.cause, symptom.layer, symptom.step, evidence, symptom.certain, gain))
+            findings.append(Finding(rule.cause, symptom.layer, symptom.step, evidence, symptom.certain, gain, change))
     findings.sort(key=lambda finding: not finding.certain)
-    return Report(findings, checks, seen.impaired)
+    return Report(findings, checks, seen.impaired, tuple(seen.watch.errors))
 
 
 def looked_at(rule: Rule, seen: Seen) -> Symptom | str | None:
     """Return the symptom, or the reason why the rule cannot judge."""
     try:
-        return rule.look(seen)
+        symptom = rule.look(seen)
+        seen.certain += [rule.cause] if symptom and symptom.certain else []
+        return symptom
     except NotRun as reason:
         return str(reason)
     except Exception as error:  # whatever the model or its numbers may bring about
         return shorten(f"It stopped with {type(error).__name__}: {error}", 200, placeholder=" ...")
 
 
-def weighed(rule: Rule, symptom: Symptom, seen: Seen, certain: list[str]) -> tuple[bool, str, float]:
-    """Tell whether a symptom is a finding, its evidence, and the gain of the experiment that proves it."""
+def weighed(rule: Rule, symptom: Symptom, seen: Seen) -> tuple[bool, str, float, Change | None]:
+    """Tell whether a symptom is a finding, its evidence, and the experiment that proves it with what it gains."""
     if symptom.certain:
-        return True, symptom.evidence, 0.0
-    if certain:
-        return False, f"{symptom.evidence}; judged when {certain[0]} is mended", 0.0
+        return True, symptom.evidence, 0.0, None
+    if seen.certain:
+        return False, f"{symptom.evidence}; judged when {seen.certain[0]} is mended", 0.0, None
     if not (rule.proofs and seen.interventions):
-        return bool(seen.impaired), f"{symptom.evidence}; {seen.impaired or 'yet it learns'}", 0.0
+        return bool(seen.impaired), f"{symptom.evidence}; {seen.impaired or 'yet it learns'}", 0.0, None
+    best, gain = None, 0.0
     for change in rule.proofs:
-        gain = seen.interventions.gain(change, rule.recall)
-        if gain > GAIN:
-            return True, f"{symptom.evidence}; an experiment ({change}) wins {100 * gain:.0f} points", gain
-    return False, f"{symptom.evidence}; its fix does not help", 0.0
+        if (won := seen.interventions.gain(change, rule.recall)) < gain + GAIN:
+            continue
+        best, gain = change, won
+    if best is None:
+        return False, f"{symptom.evidence}; its fix does not help", 0.0, None
+    return True, f"{symptom.evidence}; an experiment ({best}) wins {100 * gain:.0f} points", gain, best

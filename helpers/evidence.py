@@ -42,6 +42,7 @@ class Seen:
         self.watch, self.count, self.model = watch, watch.count, watch.model
         self.passes, self.places, self.updates, self.weights = watch.passes, watch.places, watch.updates, watch.weights
         self.interventions, self.test = interventions, interventions and interventions.test
+        self.certain: list[str] = []  # causes
         if not len(self.passes):
             raise NotRun("No training pass was watched: the model has to be in training mode.")
         self.steps = self.count["steps"]
@@ -133,7 +134,9 @@ class Seen:
         return rows.assign(ratio=rows["change"] / rows["weight"].clip(lower=1e-12))
 
     def needed(self, test: bool = False) -> Interventions:
-        """Return the experiments; raises NotRun where the data for them were not given."""
+        """Return the experiments; raises NotRun where the data for them were not given, or a cause is certain already."""
+        if self.certain:
+            raise NotRun(f"It is judged when {self.certain[0]} is mended.")
         if self.interventions is None:
             raise NotRun("Give report(probe=(inputs, targets)).")
         if test and self.test is None:
@@ -156,7 +159,7 @@ class Seen:
         targets = one_hot(labels, outputs.shape[1]) if like.shape[1:] and like.shape[1] > 1 else labels
         targets = targets[:, None] if like.ndim > targets.ndim else targets
         with torch.no_grad(), undisturbed():
-            return float(self.watch.plain_loss(outputs.to(like.device), targets.to(like)).mean())
+            return self.watch.plain_loss(outputs.to(like.device), targets.to(like)).detach().mean().item()
 
     @cached_property
     def made_up(self) -> tuple[Tensor, Tensor]:

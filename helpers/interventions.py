@@ -17,7 +17,7 @@ from helpers.experiments import Data, adam, copies, ordinary_step, undisturbed
 from helpers.passes import BOUNDS, RECTIFIERS
 from helpers.watch import Watch, class_labels, is_classified
 
-STEPS = 200  # of a training: what helps at all shows in them, and they take a second
+STEPS = 150  # of a training: what helps at all shows in them, and they take a second
 SAMPLES = 4000  # of the probe that are used; a quarter of them judges, so that accuracies are known to 1.5 points
 
 
@@ -29,7 +29,7 @@ class Change:
     decay: float = 1.0  # factor of the optimizer's weight decay
     dropout: float = 1.0  # upper bound of p
     weights: str = "first"  # "sound": He's, with biases of 0
-    activations: str = "own"  # "relu" for all of them; "normalized" over the batch before each
+    activations: str = "own"  # "relu" for all of them; "normalized" over the batch before each; "rescaled" after each
     trained: str = "own"  # "all" parameters
     inputs: str = "own"  # "scaled" to mean 0 and std 1; "smoothed": the mean of 3x3 neighbours
     samples: str = "own"  # "balanced": all classes alike; "permuted": the labels of other samples
@@ -210,6 +210,9 @@ class Functions(TorchFunctionMode):
         if self.change.activations != "own" and (name in RECTIFIERS or name in BOUNDS):
             if self.change.activations == "relu":
                 return relu(args[0])
+            if self.change.activations == "rescaled":
+                outputs = function(*args, **(kwargs or {}))
+                return outputs / outputs.square().mean().sqrt().clamp(min=1e-30)
             args = (normalized(args[0]), *args[1:])
         return function(*args, **(kwargs or {}))
 

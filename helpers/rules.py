@@ -249,7 +249,7 @@ def init_too_large(seen: Seen):
 @rule("dead-relu-at-init", Change(weights="sound"))
 def dead_relu_at_init(seen: Seen):
     rows = seen.first_places.query("kind == 'activation'")
-    if len(rows) and rows["dead units"].max() > 0.5:
+    if len(rows) and rows["dead units"].max() > 0.8:
         worst = rows.loc[rows["dead units"].idxmax()]
         return Symptom(
             f"{worst['dead units']:.0%} of the units after {worst['layer']} are 0 for all", 0, worst["layer"]
@@ -270,8 +270,13 @@ def init_too_small(seen: Seen):
 
 @rule("no-nonlinearity")
 def no_nonlinearity(seen: Seen):
+    """No activation function was met, and the network is linear, too, for inputs drawn at random."""
     if len(seen.used) > 1 and not len(seen.first_places.query("kind == 'activation'")):
-        return Symptom(f"{len(seen.used)} layers and no activation function", 0, seen.used[0], certain=True)
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(16, *seen.watch.shape, generator=generator)
+        linear = checks.nonlinearity(seen.model, (inputs, torch.zeros(16, dtype=torch.long)))
+        text = f"{len(seen.used)} layers and no activation function that is known"
+        return Symptom(text, 0, seen.used[0], certain=linear.fires)
 
 
 def first_gains_fit(seen: Seen) -> bool:
@@ -288,7 +293,7 @@ def saturated_activations(seen: Seen):
         )
 
 
-@rule("exploding-gradient", Change(activations="normalized"))
+@rule("exploding-gradient", Change(activations="rescaled"), Change(activations="normalized"))
 def exploding_gradient(seen: Seen):
     gradients = seen.at_first("gradient")
     rows = seen.first_places.query("kind == 'layer'")["rms"]
@@ -405,35 +410,33 @@ def is_rough(seen: Seen) -> bool:
 
 @rule("train-test-mismatch")
 def train_test_mismatch(seen: Seen):
-    """Inputs of the same class differ between training and test, and so does the accuracy."""
+    """Inputs differ between training and test, those of the same class, too, and so does the accuracy."""
     lab = seen.needed(test=True)
-    shift, ratio, image = difference(lab.train, seen.test)
-    if abs(shift) > 0.25 or not 0.67 < ratio < 1.5 or image > 0.3:
+    if differ(lab.train.inputs, seen.test.inputs) and differ_by_class(lab.train, seen.test):
+        train, test = lab.train.inputs.float(), seen.test.inputs.float()
         own, other = lab.score(None), lab.score(None, on=seen.test)
-        inputs = (
-            f"test inputs: mean off by {shift:.2g} std, std {ratio:.2g} of training's, mean image off by {image:.2g}"
-        )
-        return Symptom(f"{inputs}; accuracy {other:.0%} against {own:.0%}", 0, certain=own - other > 0.1)
+        moments = f"training inputs have mean {train.mean():.3g} and std {train.std():.3g}, test inputs"
+        text = f"{moments} {test.mean():.3g} and {test.std():.3g}; accuracy {own:.0%} and {other:.0%}"
+        return Symptom(text, 0, certain=own - other > 0.1)
 
 
-def difference(train: Data, test: Data) -> tuple[float, float, float]:
-    """Return how far mean, std and mean image of test inputs are from those of training inputs of the same classes.
+def differ(train: Tensor, test: Tensor) -> bool:
+    """Tell whether mean, std or mean image of inputs (N, ...) differ by more than chance: by 0.3 std, or half of it."""
+    train, test = train.float(), test.float()
+    std = train.std().clamp(min=1e-30)
+    ratio, image = test.std() / std, ((test.mean(0) - train.mean(0)) / std).square().mean()
+    chance = (train.var(0).mean() / std**2) * (1 / len(train) + 1 / len(test))
+    return bool(not 0.67 < ratio < 1.5 or image - chance > 0.3**2)
 
-    The first and the last in units of std; the last without what chance brings about.
-    """
+
+def differ_by_class(train: Data, test: Data) -> bool:
+    """Tell whether inputs of most classes differ, by the number of their samples; of all where there are no classes."""
     labels, test_labels = class_labels(train.targets), class_labels(test.targets)
     if labels is None or test_labels is None:
-        raise NotRun("It judges classification.")
-    pairs = [(train.inputs[labels == c].float(), test.inputs[test_labels == c].float()) for c in labels.unique()]
-    pairs = [(a, b) for a, b in pairs if min(len(a), len(b)) >= 10]
-    std = train.inputs.float().std().clamp(min=1e-30)
-    weights = torch.tensor([min(len(a), len(b)) for a, b in pairs], dtype=torch.float)
-    shifts = torch.stack([(b.mean() - a.mean()) / std for a, b in pairs])
-    ratios = torch.stack([b.std() / a.std().clamp(min=1e-30) for a, b in pairs])
-    images = torch.stack([(b.mean(0) - a.mean(0)).square().mean() / std**2 for a, b in pairs])
-    chance = torch.stack([a.var(0).mean() * (1 / len(a) + 1 / len(b)) / std**2 for a, b in pairs])
-    images = (images - chance).clamp(min=0).sqrt()
-    return tuple(((numbers * weights).sum() / weights.sum()).item() for numbers in (shifts, ratios, images))
+        return True
+    pairs = [(train.inputs[labels == c], test.inputs[test_labels == c]) for c in labels.unique()]
+    weighed = [(min(len(a), len(b)), differ(a, b)) for a, b in pairs if min(len(a), len(b)) >= 10]
+    return sum(n for n, differs in weighed if differs) > sum(n for n, _ in weighed) / 2
 
 
 def agreement(data: Data, queries: Data, k: int = 10) -> tuple[float, float]:
@@ -453,6 +456,8 @@ def agreement(data: Data, queries: Data, k: int = 10) -> tuple[float, float]:
 def labels_shuffled(seen: Seen):
     """Neighbours' labels tell nothing, and a training learns from them no more than from permuted ones."""
     lab = seen.needed()
+    if max(seen.watch.labels.values()) > 0.9 * sum(seen.watch.labels.values()):
+        raise NotRun("Nearly all labels are the same.")
     fits = checks.labels_fit_inputs(lab.train)
     if fits.verdict == "not run":
         raise NotRun(fits.advice)

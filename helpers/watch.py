@@ -17,6 +17,11 @@ from helpers.experiments import copies
 from helpers.passes import Recorder, fetched, finish
 
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
+COLUMNS = {  # that rules rely on; passes have more, as far as they can be watched
+    "passes": ("pass", "step"),
+    "places": ("pass", "kind", "place", "layer", "mean", "std", "rms", "variation", "zeros", "dead units", "saturated"),
+    "updates": ("pass", "name", "dimensions", "weight", "gradient", "at step", "change"),
+}
 
 
 def _safely(method):
@@ -55,6 +60,7 @@ class Watch:
         self.plain_loss = loss_fn
         self.count: Counter[str] = Counter()  # of passes, losses, steps and evaluations
         self.like: Tensor | None = None  # a target, for its form: index or row with a single 1, of whole numbers or not
+        self.shape: torch.Size | None = None  # of an input
         self.first_step: dict[str, int] = {}  # of each kind of evaluation
         self.labels: Counter[int] = Counter()  # of the classes in watched batches
         self.errors: Counter[str] = Counter()  # of what could not be watched
@@ -85,7 +91,7 @@ class Watch:
 
     def _table(self, name: str) -> pd.DataFrame:
         self._fetch()
-        return pd.DataFrame(self._tables[name])
+        return pd.DataFrame(self._tables[name] or {column: [] for column in COLUMNS[name]})
 
     def _fetch(self) -> None:
         """Put numbers in place of the tensors of one element that the last rows hold, all at once."""
@@ -144,6 +150,7 @@ class Watch:
             self._row["rates"] = [float(group.get("lr", math.nan)) for group in self.optimizer.param_groups]
             self._recorder = Recorder(self.parameters)
             if args and isinstance(args[0], Tensor):
+                self.shape = args[0].shape[1:]
                 self._recorder.add("input", "input", args[0])
             self._recorder.__enter__()
 

@@ -1,0 +1,386 @@
+"""Each rule of the doctor on a broken and on a sound run, what its report says, and that it leaves the loop alone."""
+
+import copy
+import itertools
+import math
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, nll_loss
+
+from helpers.causes import CAUSES as VOCABULARY
+from helpers.doctor import CAUSES, Doctor
+from helpers.interventions import Change, Interventions
+from helpers.rules import RULES
+
+CLASSES, STEPS = 4, 110  # a little more than the doctor's patience
+
+
+def images(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images (N, 1, 8, 8) around one smooth pattern a class, and their labels."""
+    rng = torch.Generator().manual_seed(0)
+    patterns = nn.functional.interpolate(torch.randn(CLASSES, 1, 3, 3, generator=rng), 8, mode="bicubic")
+    rng.manual_seed(seed)
+    labels = torch.randint(CLASSES, (count,), generator=rng)
+    smooth = nn.functional.interpolate(torch.randn(count, 1, 3, 3, generator=rng), 8, mode="bicubic")
+    return patterns[labels] + 0.7 * smooth, labels
+
+
+def mlp(activation=nn.ReLU, hidden=(24, 24), outputs=CLASSES, dropout=0.0, end=()) -> nn.Sequential:
+    layers = [nn.Flatten()]
+    for fan_in, fan_out in itertools.pairwise((64, *hidden)):
+        layers += [nn.Linear(fan_in, fan_out), activation()] + [nn.Dropout(dropout)] * bool(dropout)
+    return nn.Sequential(*layers, nn.Linear(hidden[-1], outputs), *end)
+
+
+def drawn(model: nn.Module, function) -> nn.Module:
+    """Apply a function of weights in place."""
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.ndim > 1:
+                function(p)
+    return model
+
+
+@dataclass
+class Run:
+    """An ordinary loop; a broken one differs in some field."""
+
+    model: nn.Module = field(default_factory=mlp)
+    loss_fn: object = cross_entropy
+    optimizer: object = None  # from a model
+    rate: float = 0.2
+    train: tuple = field(default_factory=lambda: images(600, 1))
+    test: tuple = field(default_factory=lambda: images(300, 2))
+    sort: bool = False
+    balanced: bool = False
+    zero_grad: bool = True
+    clear: bool = False  # gradients between backward and step
+    sign: float = 1.0
+    clip: float = math.inf
+    outlier: float = 1.0
+    evaluate: str = "eval"
+
+    def go(self, every: int = 1) -> Doctor:
+        make = self.optimizer or (lambda model: torch.optim.SGD(model.parameters(), self.rate))
+        optimizer, rng = make(self.model), torch.Generator().manual_seed(3)
+        with Doctor(self.model, self.loss_fn, optimizer, every) as doctor:
+            for step in range(STEPS):
+                index = torch.randint(len(self.train[0]), (32,), generator=rng)
+                if self.sort:
+                    index = torch.arange(32) + (37 * step) % (len(self.train[0]) - 32)
+                x, y = (part[index] for part in self.train)
+                if self.zero_grad:
+                    optimizer.zero_grad()
+                x = x * (self.outlier if step == 30 else 1)
+                (self.sign * doctor.loss_fn(self.model(x), y)).backward()
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+                if self.clear:
+                    optimizer.zero_grad()
+                optimizer.step()
+            self.model.train(self.evaluate == "train")
+            with torch.no_grad():
+                self.model(self.test[0])
+            self.model.train()
+        return doctor
+
+    def report(self):
+        return self.go().report(probe=self.train, test=self.test)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def changed(run: Run, **parts) -> Run:
+    """Return the run with functions applied to its training inputs or labels."""
+    x, y = run.train
+    run.train = parts.get("inputs", lambda x: x)(x), parts.get("labels", lambda y: y)(y)
+    return run
+
+
+def some_optimizer(layers):
+    return lambda model: torch.optim.SGD([p for i in layers for p in model[i].parameters()], 0.2)
+
+
+def frozen(model, *layers) -> nn.Module:
+    for i in layers:
+        model[i].requires_grad_(False)
+    return model
+
+
+def rare(run: Run) -> Run:
+    """Keep 1 in 30 samples of all classes but one."""
+    x, y = images(3000, 1)
+    keep = (y == 0) | (torch.arange(len(y)) % 30 == 0)
+    run.train = x[keep], y[keep]
+    return run
+
+
+class Times(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x):
+        return self.factor * x
+
+
+def amplified() -> nn.Module:
+    model = mlp(hidden=(24,) * 6, activation=lambda: nn.Sequential(nn.ReLU(), Times(5.0)))
+    return drawn(model, nn.init.kaiming_normal_)
+
+
+def with_biases(model: nn.Module, value: float) -> nn.Module:
+    for layer in list(model)[1:-1]:
+        if isinstance(layer, nn.Linear):
+            nn.init.constant_(layer.bias, value)
+    return model
+
+
+def noise(x):
+    return x + 4 * torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
+
+
+def noisy_labels(y):
+    rng = torch.Generator().manual_seed(6)
+    return torch.where(torch.rand(len(y), generator=rng) < 0.6, torch.randint(CLASSES, y.shape, generator=rng), y)
+
+
+def spoiled(x):
+    x = x.clone()
+    x[:5, 0, 0, 0] = math.nan
+    return x
+
+
+def squared_index(outputs, targets):
+    return (outputs.squeeze(1) - targets).square().mean()
+
+
+BROKEN = {
+    "gradients-not-zeroed": lambda: Run(zero_grad=False),
+    "no-optimizer-step": lambda: Run(clear=True),
+    "parameters-not-in-optimizer": lambda: Run(optimizer=some_optimizer([1])),
+    "layer-frozen": lambda: Run(frozen(mlp(), 3)),
+    "clip-too-tight": lambda: Run(clip=1e-3),
+    "not-in-eval-mode": lambda: Run(mlp(dropout=0.3), evaluate="train"),
+    "lr-too-high": lambda: Run(rate=30.0),
+    "lr-too-low": lambda: Run(rate=2e-4),
+    "over-regularized": lambda: Run(optimizer=lambda m: torch.optim.SGD(m.parameters(), 0.2, weight_decay=0.5)),
+    "softmax-before-loss": lambda: Run(mlp(end=[nn.Softmax(1)])),
+    "softmax-wrong-dim": lambda: Run(mlp(end=[nn.LogSoftmax(0)]), nll_loss),
+    "wrong-loss": lambda: Run(mlp(outputs=1), squared_index, rate=0.02),
+    "loss-sign": lambda: Run(sign=-1.0),
+    "loss-summed": lambda: Run(loss_fn=nn.CrossEntropyLoss(reduction="sum")),
+    "symmetric-init": lambda: Run(with_biases(drawn(mlp(), lambda p: p.fill_(0.1)), 0.0)),
+    "init-too-large": lambda: Run(drawn(mlp(), lambda p: p.mul_(30))),
+    "init-too-small": lambda: Run(drawn(mlp(), lambda p: p.mul_(0.01))),
+    "dead-relu-at-init": lambda: Run(with_biases(mlp(), -20.0)),
+    "vanishing-gradient": lambda: Run(drawn(mlp(nn.Sigmoid, (24,) * 7), nn.init.xavier_normal_)),
+    "exploding-gradient": lambda: Run(amplified()),
+    "saturated-activations": lambda: Run(with_biases(mlp(nn.Tanh), 8.0)),
+    "dead-relu": lambda: Run(outlier=1000.0),
+    "no-nonlinearity": lambda: Run(mlp(nn.Identity)),
+    "dropout-too-high": lambda: Run(mlp(dropout=0.95)),
+    "inputs-not-scaled": lambda: changed(Run(), inputs=lambda x: 255 * x),
+    "noisy-inputs": lambda: changed(Run(), inputs=noise),
+    "constant-inputs": lambda: changed(Run(), inputs=torch.zeros_like),
+    "train-test-mismatch": lambda: Run(test=(2 - images(300, 2)[0], images(300, 2)[1])),
+    "labels-shuffled": lambda: changed(Run(), labels=lambda y: y.roll(1)),
+    "label-noise": lambda: changed(Run(), labels=noisy_labels),
+    "data-not-shuffled": lambda: Run(
+        train=tuple(part[images(600, 1)[1].argsort()] for part in images(600, 1)), sort=True
+    ),
+    "class-imbalance": lambda: rare(Run()),
+    "nan": lambda: changed(Run(), inputs=spoiled),
+}
+
+
+def test_one_rule_for_each_cause_of_the_vocabulary():
+    assert (
+        set(BROKEN) == set(CAUSES) == set(VOCABULARY) == {rule.cause for rule in RULES}
+        and len(RULES) == len(CAUSES) == 33
+    )
+    assert all(cause.definition.endswith(".") and cause.fix.endswith(".") for cause in VOCABULARY.values())
+
+
+@pytest.mark.parametrize("cause", BROKEN)
+def test_a_broken_run_gets_its_cause_named_first(cause):
+    report = BROKEN[cause]().report()
+    assert [finding.cause for finding in report.findings][:1] == [cause], report
+    found = report.findings[0]
+    assert found.fix == VOCABULARY[cause].fix and found.evidence and 0 <= found.step <= STEPS
+    assert not report.healthy and not any("stopped" in check.text for check in report.checks), report
+
+
+class Convolutions(nn.Sequential):
+    def __init__(self):
+        filters = [nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(inplace=True), nn.Flatten()]
+        super().__init__(*filters, nn.Linear(216, 32), nn.ReLU(), nn.Dropout(0.2), nn.Linear(32, CLASSES))
+
+
+SOUND = {
+    "MLP": lambda: Run(),
+    "tanh": lambda: Run(mlp(nn.Tanh)),
+    "log_softmax": lambda: Run(mlp(end=[nn.LogSoftmax(1)])),
+    "CNN": lambda: Run(Convolutions(), nn.CrossEntropyLoss()),
+    "Adam": lambda: Run(optimizer=lambda model: torch.optim.Adam(model.parameters(), 5e-3)),
+    "two rates": lambda: Run(
+        optimizer=lambda m: torch.optim.SGD(
+            [{"params": m[1].parameters(), "lr": 0.1}, {"params": m[3:].parameters()}], 0.2
+        )
+    ),
+    "label smoothing": lambda: Run(loss_fn=nn.CrossEntropyLoss(label_smoothing=0.1)),
+}
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_a_sound_run_has_no_finding_with_experiments_and_without(name):
+    run = SOUND[name]()
+    doctor = run.go()
+    for report in (doctor.report(), doctor.report(probe=run.train, test=run.test)):
+        assert report.healthy and not report.impaired, report
+        assert [check.cause for check in report.checks] == [rule.cause for rule in RULES]
+        assert not any("stopped" in check.text for check in report.checks), report
+    assert not doctor.watch.errors
+
+
+def test_without_a_probe_checks_say_what_they_need():
+    report = Run().go().report()
+    skipped = {check.cause: check.text for check in report.checks if check.outcome == "skipped"}
+    assert set(skipped) == {"noisy-inputs", "train-test-mismatch", "labels-shuffled", "label-noise"}
+    assert set(skipped.values()) == {"Give report(probe=(inputs, targets))."}
+
+
+@pytest.mark.parametrize(
+    "cause", ["gradients-not-zeroed", "no-optimizer-step", "softmax-before-loss", "loss-sign", "layer-frozen"]
+)
+def test_exact_faults_are_told_after_two_steps(cause, monkeypatch):
+    reports = []
+
+    class Asked(Doctor):
+        def __init__(self, model, *args):
+            model.register_forward_pre_hook(lambda *_: reports.append(self.report()) if len(reports) < 3 else None)
+            super().__init__(model, *args)
+
+    monkeypatch.setitem(globals(), "Doctor", Asked)
+    BROKEN[cause]().go()
+    assert not reports[0].findings and reports[2].findings[0].cause == cause, reports[2]
+
+
+def test_the_report_reads_as_text_and_as_html():
+    report = BROKEN["softmax-before-loss"]().report()
+    text, html = repr(report), report._repr_html_()
+    for part in ("1 finding", "softmax-before-loss", "Leave the softmax out of the model", "from step 0 on"):
+        assert part in text and part in html
+    assert max(map(len, text.splitlines())) <= 100
+    assert "<details>" in html and html.count("<tr>") == 34
+    assert repr(Run().report()).startswith("No finding.")
+
+
+def test_impaired_without_a_cause_is_said():
+    report = Run(loss_fn=lambda outputs, targets: (0 * outputs).sum()).report()
+    assert "does not learn" in report.headline or report.findings
+
+
+def state(model, optimizer):
+    parts = [*model.state_dict().values(), *[p.grad for p in model.parameters()], torch.get_rng_state()]
+    parts += [value for s in optimizer.state.values() for value in s.values() if isinstance(value, torch.Tensor)]
+    return copy.deepcopy(parts)
+
+
+@pytest.mark.parametrize("make", [mlp, Convolutions])
+def test_a_report_in_the_middle_changes_nothing(make):
+    states = []
+    for ask in (False, True):
+        torch.manual_seed(0)
+        model = make()
+        optimizer, (x, y) = torch.optim.Adam(model.parameters(), 1e-2), images(200, 1)
+        with Doctor(model, cross_entropy, optimizer) as doctor:
+            for step in range(8):
+                optimizer.zero_grad()
+                doctor.loss_fn(model(x), y).backward()
+                if ask and step in (0, 5):
+                    doctor.report(probe=(x, y), test=(x, y))
+                optimizer.step()
+        states.append(state(model, optimizer))
+    assert all(map(torch.equal, *states))
+
+
+def test_a_loss_that_knows_the_model_keeps_its_gradients():
+    model, (x, y) = mlp(), images(200, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+
+    def penalized(outputs, targets):
+        return cross_entropy(outputs, targets) + 1e-4 * sum(p.square().sum() for p in model.parameters())
+
+    with Doctor(model, penalized, optimizer) as doctor:
+        doctor.loss_fn(model(x), y).backward()
+        before = [p.grad.clone() for p in model.parameters()]
+        doctor.report(probe=(x, y))
+        assert all(map(torch.equal, before, [p.grad for p in model.parameters()]))
+
+
+def test_nothing_watched_is_said():
+    model = mlp().eval()
+    doctor = Doctor(model, cross_entropy, torch.optim.SGD(model.parameters(), 0.1))
+    report = doctor.report()
+    assert report.healthy and {check.outcome for check in report.checks} == {"skipped"}
+    assert "training mode" in report.checks[0].text
+
+
+def test_a_loss_that_is_not_watched_is_said():
+    model, (x, y) = mlp(), images(64, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Doctor(model, cross_entropy, optimizer) as doctor:
+        cross_entropy(model(x), y).backward()
+        optimizer.step()
+    assert any("call doctor.loss_fn" in check.text for check in doctor.report().checks)
+
+
+def test_bad_data_get_one_clear_sentence():
+    doctor = Run().go()
+    with pytest.raises(ValueError, match="There are 600 inputs and 599 targets"):
+        doctor.report(probe=(images(600, 1)[0], images(599, 1)[1]))
+    with pytest.raises(ValueError, match="every=0: give 1"):
+        Doctor(mlp(), cross_entropy, torch.optim.SGD([torch.zeros(1)], 0.1), every=0)
+
+
+def test_what_watching_cannot_do_stands_in_the_report(monkeypatch):
+    def broken(*_):
+        raise ArithmeticError("for the test")
+
+    monkeypatch.setattr("helpers.watch.judged", broken)
+    report = Run().go().report()
+    assert "ArithmeticError: for the test" in repr(report)
+
+
+# ---- experiments
+
+
+def test_a_copy_starts_like_the_watched_model_and_keeps_what_was_not_trained():
+    run = Run(frozen(mlp(), 1))
+    doctor = run.go()
+    lab = Interventions(doctor.watch, run.train)
+    model, optimizer = lab.first_model(Change(rate=0.1))
+    assert torch.equal(model[1].weight, run.model[1].weight)
+    assert not torch.equal(model[3].weight, run.model[3].weight)
+    assert model[3].weight.std().item() == pytest.approx(doctor.watch.weights["std"][2], rel=0.2)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.02) and not optimizer.state
+    assert all(p.requires_grad for p in lab.first_model(Change(trained="all"))[0].parameters())
+
+
+def test_a_change_says_what_it_is():
+    assert str(Change()) == "an ordinary loop" and str(Change(rate=0.1, inputs="scaled")) == "rate 0.1, inputs scaled"
+
+
+def test_regression_is_judged_by_its_loss():
+    x, _ = images(400, 1)
+    y = x.flatten(1)[:, :1] * 2 + 0.1
+    sound = Run(mlp(outputs=1), nn.MSELoss(), rate=0.05, train=(x, y), test=(x[:50], y[:50]))
+    assert sound.report().healthy
+    low = Run(mlp(outputs=1), nn.MSELoss(), rate=1e-6, train=(x, y), test=(x[:50], y[:50]))
+    assert low.report().findings[0].cause == "lr-too-low"
