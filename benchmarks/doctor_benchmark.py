@@ -8,16 +8,29 @@ The rule by which cases are drawn and held out is doctor_rule.md.
 import math
 import sys
 
-import numpy as np
 import pandas as pd
 
-from benchmarks import doctor_cases
+from benchmarks import doctor_cases, rival_cases
 from benchmarks.programs import TEST_IMAGES
 from benchmarks.report import table, write_report
+from benchmarks.rivals import RIVALS
+from helpers import session
 from helpers.doctor import CAUSES
 
 HURTS = 0.03  # of the accuracy: less is no fault that counts
 EXACT = CAUSES[:4] + CAUSES[5:6] + CAUSES[9:14]  # of loop and loss, to be told within two steps
+BY_CAUSE = (
+    "cause",
+    "count",
+    "right first",
+    "among three",
+    "any",
+    "without experiments",
+    "after 2",
+    "after 100",
+    "fixed",
+)
+RIVALRY = ("", "right first", "right among three", "any alarm", "healthy runs with an alarm")
 
 
 def interval(right: int, of: int) -> tuple[float, float]:
@@ -63,6 +76,7 @@ def summary(rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the figures by which the doctor is judged."""
     exact = rows["cause"].isin(EXACT)
     right = rows[rows["end: first"]]
+    layers = pd.Series([layer[0] for layer in rows["layer"] if layer], dtype=float)
     return [
         ("right cause first", rate(rows["end: first"])),
         ("right cause among the first three", rate(rows["end: three"])),
@@ -76,7 +90,7 @@ def summary(rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, str]]:
         ("healthy runs with a finding after 100 steps", rate(sound["at 100: any"])),
         (
             "layer named rightly, where it is one or some",
-            rate(pd.Series([x[0] for x in rows["layer"] if x], dtype=float)),
+            rate(layers),
         ),
         ("the first finding's fix wins back 80 % or more", rate(rows["won back"] >= 0.8)),
         ("the same, where the cause is right", rate(right["won back"] >= 0.8)),
@@ -110,17 +124,77 @@ def mistakes(rows: pd.DataFrame, sound: pd.DataFrame) -> str:
     counts = confusions(rows).stack()
     wrong = counts[(counts > 0) & (counts.index.get_level_values(0) != counts.index.get_level_values(1))]
     lines = [f"- {n} x {cause}: {named}" for (cause, named), n in wrong.sort_values(ascending=False).items()]
-    lines += [
-        f"- healthy, {row.variant} ({row.network}, {row.data}, {row.optimizer}, {row.program_seed}): {CAUSES[row.end[0]]}"
-        for row in sound[sound["end: any"]].itertuples()
-    ]
+    for row in sound[sound["end: any"]].itertuples():
+        setting = f"{row.network}, {row.data}, {row.optimizer}, {row.program_seed}"
+        lines.append(f"- healthy, {row.variant} ({setting}): {CAUSES[row.end[0]]}")
     return "\n".join(lines) or "None."
 
 
+def healthy_rows(sound: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return a row for each kind of healthy run."""
+    drawn = cases[cases["cause"].isna()]["variant"].value_counts(sort=False)
+    return [
+        (
+            kind,
+            f"{len(own)} of {drawn[kind]}",
+            *(str(own[f"{moment}: any"].sum()) for moment in ("end", "watching only")),
+        )
+        for kind, own in ((kind, sound[sound["variant"] == kind]) for kind in drawn.index)
+    ]
+
+
+def rival_rows(told: pd.DataFrame, rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return a row for each rival, and for the doctor on the cases that packages see."""
+    lines = []
+    for name in RIVALS:
+        places, alarms = told[f"{name}: place"].dropna(), told[f"{name}: alarms"].dropna()
+        mine, healthy_ones = places.index.intersection(rows.index), places.index.intersection(sound.index)
+        place, alarm = places[mine], alarms[mine] > 0
+        lines.append((name, rate(place == 1), rate(place.between(1, 3)), rate(alarm), rate(alarms[healthy_ones] > 0)))
+    return lines
+
+
 def main(part: str = "held out") -> None:
+    """Write the tables; those of the rivals only where their packages are installed or their results are kept."""
     cases = doctor_cases.study(part)
     rows, sound = faulty(cases), healthy(cases)
-    print(summary(rows, sound), mistakes(rows, sound), sep="\n")
+    told = rival_cases.study(part)
+    doctor = ("doctor", *(rate(rows[f"end: {what}"]) for what in ("first", "three", "any")), rate(sound["end: any"]))
+    took = cases[["took", "seconds watching only", "seconds end"]].median()
+    faults, others = cases["cause"].notna().sum(), cases["cause"].isna().sum()
+    note = f"""\
+The rule of drawing is doctor_rule.md; shares stand with counts and Wilson's intervals of 95 %. {len(rows)} of {faults} \
+faulty runs lose {100 * HURTS:.0f} points of accuracy or more and count, and {len(sound)} of {others} healthy ones are \
+sound. The doctor watches every {doctor_cases.EVERY}th step and gets {doctor_cases.PROBE:,} training samples and the test \
+data for experiments; "without experiments" it gets neither. Median seconds of a processor: {took.iloc[0]:.1f} for a \
+watched run, {took.iloc[1]:.1f} for a report, {took.iloc[2]:.1f} for one with experiments.
+
+## By cause
+
+Right first: the first finding names the cause. Any: there is a finding. After 2, after 100: right first, after as many \
+steps. Fixed: the first finding's fix wins back 80 % or more of what the fault takes.
+
+{table(BY_CAUSE, cause_rows(rows, cases))}
+
+## Healthy runs
+
+{table(["kind", "count", "with a finding", "without experiments"], healthy_rows(sound, cases))}
+
+## Mistakes
+
+{mistakes(rows, sound)}
+
+## Beside others
+
+{table(RIVALRY, [doctor, *rival_rows(told, rows, sound)])}
+
+Packages see every {rival_cases.PACKAGES_SEE}th case. Each message of a rival counts as right for every cause that it can \
+mean, so their shares are upper bounds; what is not comparable stands in rivals.py."""
+    title = f"What the doctor says of {part.replace('held out', 'held-out')} cases"
+    if session.caveats:
+        print(*summary(rows, sound), note, f"No report: {', '.join(session.caveats)}.", sep="\n")
+    else:
+        write_report("doctor_benchmark", title, ["measure", "share (count; interval)"], summary(rows, sound), note)
 
 
 if __name__ == "__main__":

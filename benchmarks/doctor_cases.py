@@ -18,12 +18,12 @@ from helpers import sweep
 from helpers.doctor import CAUSES, Doctor, Report
 
 EVERY = 4  # the first four passes are watched in any case
-MOMENTS = (2, 100)  # passes after which the doctor is asked, beside the end
+MOMENTS = {2: False, 100: True}  # passes after which the doctor is asked, beside the end; whether for experiments
 PROBE = 4_000  # training samples that it gets
 
 
 def config_of(case: Case, **more) -> dict:
-    """Return a case as the config of a trial, where `seed` has another meaning."""
+    """Return a case as the config of a trial, where `seed` means another thing."""
     config = asdict(case)
     return {"program_seed": config.pop("seed"), **config, **more}
 
@@ -42,7 +42,7 @@ def measured(case: Case, run: Trained) -> float:
 
 
 def accuracy(config: dict, seed: int) -> dict:
-    """Run a case as "sound", as it "is", or with the fix of a cause; a rate is changed as the doctor's experiment did."""
+    """Run a case as "sound", as it "is", or with the fix of a cause, a rate changed as the doctor's experiment did."""
     case, cause = case_of(config), config["run"]
     if cause in FIXES:
         program = FIXES[cause](case.program)
@@ -71,10 +71,10 @@ class Examined(Doctor):
     def count_pass(self, module: nn.Module, args) -> None:
         if module.training and torch.is_grad_enabled():
             if self.passes in MOMENTS:
-                self.ask(f"at {self.passes}")
+                self.ask(f"at {self.passes}", MOMENTS[self.passes])
             self.passes += 1
 
-    def ask(self, moment: str, with_data: bool = True) -> None:
+    def ask(self, moment: str, with_data: bool) -> None:
         start = time.process_time()
         self.reports[moment] = self.report(self.probe, self.test) if with_data else self.report()
         self.took[moment] = time.process_time() - start
@@ -83,7 +83,7 @@ class Examined(Doctor):
         super().close()
         self.hook.remove()
         self.ask("watching only", with_data=False)
-        self.ask("end")
+        self.ask("end", with_data=True)
 
 
 def named(report: Report) -> list[int]:

@@ -1,7 +1,7 @@
 """Doctor watches an ordinary training loop and names the cause of its trouble.
 
     with Doctor(model, loss_fn, optimizer) as doctor:
-        ...                                            # an ordinary loop; it calls doctor.loss_fn if loss_fn is a function
+        ...                                            # an ordinary loop; it calls doctor.loss_fn
     doctor.report()                                    # what the loop has shown
     doctor.report(probe=(inputs, targets))             # and what short trainings of copies show
     doctor.report(probe=..., test=(inputs, targets))   # and the comparison with unseen data
@@ -133,8 +133,8 @@ class Doctor:
     def report(self, probe=None, test=None) -> Report:
         """Return what the watched steps show, so far.
 
-        `probe`: (inputs (N, ...), targets (N, ...)) as the loop gives them to the model, some 1,000 to 4,000 samples; they
-        allow experiments on copies, which take seconds. `test`: the same of unseen data.
+        `probe`: (inputs (N, ...), targets (N, ...)) as the loop gives them to the model, some 1,000 to 4,000 samples;
+        they allow experiments on copies, which take seconds. `test`: the same of unseen data.
         """
         try:
             with gradients_kept(self.watch.model):

@@ -134,7 +134,7 @@ class Seen:
         return rows.assign(ratio=rows["change"] / rows["weight"].clip(lower=1e-12))
 
     def needed(self, test: bool = False) -> Interventions:
-        """Return the experiments; raises NotRun where the data for them were not given, or a cause is certain already."""
+        """Return the experiments; raises NotRun where data for them were not given, or a cause is certain already."""
         if self.certain:
             raise NotRun(f"It is judged when {self.certain[0]} is mended.")
         if self.interventions is None:

@@ -73,8 +73,8 @@ class Recorder(TorchFunctionMode):
 def distribution(values: Tensor) -> dict:
     """Return sums that tell the distribution of values (B, ...): `finish` makes them means.
 
-    `mean`: the sum; `rms`: the norm; `variation`: the norm of the deviations from the mean over samples. They are tensors
-    of one element, still on their device.
+    `mean`: the sum; `rms`: the norm; `variation`: the norm of the deviations from the mean over samples. They are
+    tensors of one element, still on their device.
     """
     values = values.float()
     over_samples = values.sum(0)

@@ -81,9 +81,10 @@ def parameters_not_in_optimizer(seen: Seen):
     left_out = [name for name, p in seen.watch.parameters.items() if p.requires_grad and name not in seen.trained]
     layers = [layer for layer in seen.used if any(name.startswith(f"{layer}.") for name in left_out)]
     if left_out:
-        foreign = ", and has others that are not the model's" if seen.foreign else ""
-        text = f"the optimizer lacks {len(left_out)} of {len(seen.watch.parameters)} parameters, such as {left_out[0]}{foreign}"
-        return Symptom(text, 0, layers[0] if layers else left_out[0], bool(foreign) or not frozen_alone(seen, layers))
+        text = f"the optimizer lacks {len(left_out)} of {len(seen.watch.parameters)} parameters, such as {left_out[0]}"
+        text += ", and has others that are not the model's" if seen.foreign else ""
+        certain = seen.foreign or not frozen_alone(seen, layers)
+        return Symptom(text, 0, layers[0] if layers else left_out[0], certain)
 
 
 @rule("layer-frozen", Change(trained="all"))
@@ -144,9 +145,9 @@ def softmax_before_loss(seen: Seen):
     """Outputs are probabilities, and the loss does not see what is added to all classes: it applies softmax itself."""
     classes = seen.column("width").iloc[0]
     least = math.log(math.e + classes - 1) - 1
-    if (seen.column("rows off 1") < 1e-3).all() and seen.passes["probabilities"].iloc[0] == "plain":
-        if seen.ignores_shift(0):
-            return Symptom(f"outputs are probabilities, so the loss stays above {least:.3g}", 0, seen.used[-1], True)
+    plain = (seen.column("rows off 1") < 1e-3).all() and seen.passes["probabilities"].iloc[0] == "plain"
+    if plain and seen.ignores_shift(0):
+        return Symptom(f"outputs are probabilities, so the loss stays above {least:.3g}", 0, seen.used[-1], True)
     if close(seen.loss_of_right(100.0), least):
         return Symptom(f"the loss of the best outputs is {least:.3g}: it applies softmax twice", 0, certain=True)
 
@@ -168,7 +169,7 @@ def wrong_loss(seen: Seen):
         return Symptom(text, 0, certain=True)
 
 
-@rule("loss-summed", Change(loss="mean"))
+@rule("loss-summed", Change(loss="mean"), Change(loss="mean of outputs"))
 def loss_summed(seen: Seen):
     """The loss of a batch doubles when each sample comes twice."""
     outputs, labels = seen.made_up
@@ -206,7 +207,8 @@ def class_imbalance(seen: Seen):
     seen.column("accuracy")
     if total >= 500 and max(labels.values()) > 10 * max(1, min(labels.values())):
         most = max(labels, key=labels.get)
-        text = f"{labels[most] / total:.0%} of the labels are {most}; predictions: {seen.final['guess share'].mean():.0%} one class"
+        guessed = seen.final["guess share"].mean()
+        text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
         return Symptom(text, 0)
 
 
@@ -221,7 +223,7 @@ def symmetric_init(seen: Seen):
     for _, w in seen.matrices[:-1].iterrows():
         units = seen.watch.parameters[w["name"]].detach().flatten(1)
         differ, size = (units - units[0]).abs().max(), units.square().mean().sqrt()
-        if len(units) > 1 and w["units differ"] <= 1e-6 * w["gain"] and differ <= 1e-4 * size:
+        if len(units) > 1 and w["units differ"] <= 1e-6 * w["gain"] and differ <= 1e-2 * size:
             return Symptom(f"the {len(units)} units of {w['layer']} began equal and still are", 2, w["layer"], True)
 
 
@@ -300,7 +302,7 @@ def exploding_gradient(seen: Seen):
     if len(gradients) > 2 and first_gains_fit(seen) and inputs_not_scaled(seen) is None:
         growth = rows.iloc[-1] / rows.iloc[0]
         if growth > 30 or gradients.max() > 1000:
-            text = f"gradients of the first step have norms up to {gradients.max():.3g}; the signal grows {growth:.3g} times"
+            text = f"first gradients have norms up to {gradients.max():.3g}; the signal grows {growth:.3g} times"
             return Symptom(text, 0, gradients.idxmax())
 
 
@@ -358,7 +360,8 @@ def dead_relu(seen: Seen):
     if died.max() > 0.4:
         worst = died.idxmax()
         when = by_place.index[(by_place[worst] > by_place[worst].iloc[0] + 0.4).argmax()]
-        text = f"{by_place[worst].iloc[0]:.0%} of the units after {worst[0]} were dead at first, {by_place[worst].iloc[-1]:.0%} at last"
+        first, last = by_place[worst].iloc[[0, -1]]
+        text = f"{first:.0%} of the units after {worst[0]} were dead at first, {last:.0%} at last"
         return Symptom(text, seen.step_of(when), worst[0])
 
 
@@ -463,13 +466,13 @@ def labels_shuffled(seen: Seen):
         raise NotRun(fits.advice)
     if fits.fires and constant_inputs(seen) is None and not is_rough(seen):
         given, permuted = lab.score(REFERENCE), lab.score(replace(REFERENCE, samples="permuted"))
-        text = f"inputs tell labels no better than by chance; a training reaches {given:.0%}, with permuted labels {permuted:.0%}"
+        text = f"inputs tell labels by chance only; a training reaches {given:.0%}, with permuted labels {permuted:.0%}"
         return Symptom(text, 0, certain=given < permuted + 0.05)
 
 
 @rule("label-noise")
 def label_noise(seen: Seen):
-    """Neighbours agree with test labels far more often than with training labels, or a training is wrong where it is sure."""
+    """Neighbours agree with test labels more often than with training's, or a training is wrong where it is sure."""
     lab = seen.needed()
     own, chance = agreement(lab.train, lab.held)
     if seen.test:
