@@ -158,7 +158,7 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
 
 
 def judged(seen: Seen) -> Report:
-    """Go through all rules; experiments are for what is not explained by a certain cause."""
+    """Go through all rules; experiments end when a cause is certain or proven: they would blame its consequences."""
     symptoms = {rule: looked_at(rule, seen) for rule in RULES}
     checks, findings = [], []
     for rule, symptom in symptoms.items():
@@ -166,6 +166,7 @@ def judged(seen: Seen) -> Report:
             checks.append(Check(rule.cause, "skipped" if symptom else "nothing", symptom or ""))
             continue
         sick, evidence, gain, change = weighed(rule, symptom, seen)
+        seen.explained += [rule.cause] if sick and change else []
         checks.append(Check(rule.cause, "finding" if sick else "note", evidence))
         if sick:
             findings.append(Finding(rule.cause, symptom.layer, symptom.step, evidence, symptom.certain, gain, change))
@@ -177,7 +178,7 @@ def looked_at(rule: Rule, seen: Seen) -> Symptom | str | None:
     """Return the symptom, or the reason why the rule cannot judge."""
     try:
         symptom = rule.look(seen)
-        seen.certain += [rule.cause] if symptom and symptom.certain else []
+        seen.explained += [rule.cause] if symptom and symptom.certain else []
         return symptom
     except NotRun as reason:
         return str(reason)
@@ -189,15 +190,22 @@ def weighed(rule: Rule, symptom: Symptom, seen: Seen) -> tuple[bool, str, float,
     """Tell whether a symptom is a finding, its evidence, and the experiment that proves it with what it gains."""
     if symptom.certain:
         return True, symptom.evidence, 0.0, None
-    if seen.certain:
-        return False, f"{symptom.evidence}; judged when {seen.certain[0]} is mended", 0.0, None
+    if seen.explained:
+        return False, f"{symptom.evidence}; judged when {seen.explained[0]} is mended", 0.0, None
     if not (rule.proofs and seen.interventions):
         return bool(seen.impaired), f"{symptom.evidence}; {seen.impaired or 'yet it learns'}", 0.0, None
+    change, gain = proven(rule, seen.interventions)
+    if change is None:
+        return False, f"{symptom.evidence}; its fix does not help", 0.0, None
+    return True, f"{symptom.evidence}; an experiment ({change}) wins {100 * gain:.0f} points", gain, change
+
+
+def proven(rule: Rule, lab: Interventions) -> tuple[Change | None, float]:
+    """Return the experiment that wins most, and its gain; what makes it worse ends the search, as more of it would."""
     best, gain = None, 0.0
     for change in rule.proofs:
-        if (won := seen.interventions.gain(change, rule.recall)) < gain + GAIN:
-            continue
-        best, gain = change, won
-    if best is None:
-        return False, f"{symptom.evidence}; its fix does not help", 0.0, None
-    return True, f"{symptom.evidence}; an experiment ({best}) wins {100 * gain:.0f} points", gain, best
+        if (won := lab.gain(change, rule.recall)) > gain + GAIN:
+            best, gain = change, won
+        elif lab.score(change, rule.recall) < lab.score(Change(), rule.recall) - GAIN:
+            break
+    return best, gain

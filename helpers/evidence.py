@@ -15,7 +15,7 @@ from helpers.interventions import Interventions
 from helpers.watch import FIRST, Watch
 
 PATIENCE = 100  # steps after which learning should show
-TAKEN_OFF = 0.2  # of the labels' entropy: less of it after PATIENCE steps is hardly learning
+TAKEN_OFF = 0.1  # of the labels' entropy: less of it after PATIENCE steps is hardly learning
 
 
 class NotRun(Exception):
@@ -42,7 +42,7 @@ class Seen:
         self.watch, self.count, self.model = watch, watch.count, watch.model
         self.passes, self.places, self.updates, self.weights = watch.passes, watch.places, watch.updates, watch.weights
         self.interventions, self.test = interventions, interventions and interventions.test
-        self.certain: list[str] = []  # causes
+        self.explained: list[str] = []  # by these causes, certain or proven
         if not len(self.passes):
             raise NotRun("No training pass was watched: the model has to be in training mode.")
         self.steps = self.count["steps"]
@@ -135,8 +135,8 @@ class Seen:
 
     def needed(self, test: bool = False) -> Interventions:
         """Return the experiments; raises NotRun where data for them were not given, or a cause is certain already."""
-        if self.certain:
-            raise NotRun(f"It is judged when {self.certain[0]} is mended.")
+        if self.explained:
+            raise NotRun(f"It is judged when {self.explained[0]} is mended.")
         if self.interventions is None:
             raise NotRun("Give report(probe=(inputs, targets)).")
         if test and self.test is None:

@@ -87,12 +87,6 @@ class Interventions:
         right = (outputs.argmax(1) == labels).float()
         return (torch.stack([right[labels == c].mean() for c in labels.unique()]) if recall else right).mean().item()
 
-    def error_where_sure(self, change: Change) -> float:
-        """Return the error on the tenth of the samples with the largest probabilities."""
-        labels = labels_of(outputs := self.outputs(change, self.held), self.held.targets)
-        sure = outputs.softmax(1).max(1).values.topk(-(-len(outputs) // 10)).indices
-        return (outputs.argmax(1) != labels)[sure].float().mean().item()
-
     def outputs(self, change: Change | None, on: Data) -> Tensor:
         """Return what the model, trained with the change if there is one, gives for the held part or for test data."""
         if change not in self._outputs:
@@ -124,7 +118,8 @@ class Interventions:
         model.train()
         with Functions(change):
             for index in self.batches(balanced=change.samples == "balanced"):
-                ordinary_step(model, loss_fn, optimizer, inputs[index], targets[index])
+                if not math.isfinite(ordinary_step(model, loss_fn, optimizer, inputs[index], targets[index])):
+                    break  # nothing more is learned
         return model
 
     def batches(self, balanced: bool) -> Iterator[Tensor]:

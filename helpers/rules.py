@@ -237,7 +237,7 @@ def inputs_not_scaled(seen: Seen):
 
 @rule("init-too-large", Change(weights="sound"))
 def init_too_large(seen: Seen):
-    """First weights are three times He's or more."""
+    """First weights are twice He's or more."""
     w = seen.matrices
     worst = w.loc[w["gain"].idxmax()] if len(w) else None
     if worst is not None and worst["gain"] > 3:
@@ -260,9 +260,10 @@ def dead_relu_at_init(seen: Seen):
 
 @rule("init-too-small", Change(weights="sound"))
 def init_too_small(seen: Seen):
+    """First weights are a tenth of He's or less."""
     w = seen.matrices
     worst = w.loc[w["gain"].idxmin()] if len(w) else None
-    if worst is not None and worst["gain"] < 0.25:
+    if worst is not None and worst["gain"] < 0.14:
         text = f"{worst['name']} multiplies by {worst['gain']:.3g} (He: 1.41, Xavier: 1)"
         return Symptom(text, 0, worst["layer"])
 
@@ -356,10 +357,10 @@ def dead_relu(seen: Seen):
     if not len(rows):
         return None
     by_place = rows.pivot_table(index="pass", columns=["layer", "place"], values="dead units", aggfunc="first")
-    died = by_place.iloc[-FIRST:].mean() - by_place.iloc[0]
-    if died.max() > 0.4:
+    died = by_place.iloc[-FIRST:].mean() * (by_place.iloc[0] < 0.5)
+    if died.max() > 0.8:
         worst = died.idxmax()
-        when = by_place.index[(by_place[worst] > by_place[worst].iloc[0] + 0.4).argmax()]
+        when = by_place.index[(by_place[worst] > 0.8).argmax()]
         first, last = by_place[worst].iloc[[0, -1]]
         text = f"{first:.0%} of the units after {worst[0]} were dead at first, {last:.0%} at last"
         return Symptom(text, seen.step_of(when), worst[0])
@@ -442,19 +443,6 @@ def differ_by_class(train: Data, test: Data) -> bool:
     return sum(n for n, differs in weighed if differs) > sum(n for n, _ in weighed) / 2
 
 
-def agreement(data: Data, queries: Data, k: int = 10) -> tuple[float, float]:
-    """Return the accuracy of the majority among the k nearest training samples, and that of chance with its guesses."""
-    labels, wanted = class_labels(data.targets), class_labels(queries.targets)
-    if labels is None or wanted is None:
-        raise NotRun("It judges class indices.")
-    distances = torch.cdist(queries.inputs.flatten(1).float(), data.inputs.flatten(1).float())
-    nearest = labels[distances.topk(min(k, len(labels)), largest=False).indices]
-    guesses = nearest.mode(1).values
-    classes = int(max(labels.max(), wanted.max())) + 1
-    shares = [x.bincount(minlength=classes) / len(x) for x in (guesses, wanted)]
-    return (guesses == wanted).float().mean().item(), (shares[0] * shares[1]).sum().item()
-
-
 @rule("labels-shuffled")
 def labels_shuffled(seen: Seen):
     """Neighbours' labels tell nothing, and a training learns from them no more than from permuted ones."""
@@ -472,19 +460,25 @@ def labels_shuffled(seen: Seen):
 
 @rule("label-noise")
 def label_noise(seen: Seen):
-    """Neighbours agree with test labels more often than with training's, or a training is wrong where it is sure."""
-    lab = seen.needed()
-    own, chance = agreement(lab.train, lab.held)
-    if seen.test:
-        test, _ = agreement(lab.train, Data(*(part[:1000] for part in seen.test[:2])))
-        error = math.sqrt(own * (1 - own) / len(lab.held.inputs) + test * (1 - test) / min(1000, len(seen.test.inputs)))
-        if test - own > max(0.05, 4 * error) and not is_rough(seen):
-            text = f"neighbours agree with {own:.0%} of training labels and {test:.0%} of test labels"
-            return Symptom(text, 0, certain=True)
-        return None
-    wrong = lab.error_where_sure(REFERENCE)
-    if own > chance + 0.05 and wrong > 0.25 and not is_rough(seen):
-        return Symptom(f"a training is wrong on {wrong:.0%} of the samples that it is most sure of", 0, certain=True)
+    """Neighbours among the training data agree with test labels more often than with training labels."""
+    lab = seen.needed(test=True)
+    test = Data(*(part[: len(lab.held.inputs)] for part in seen.test[:2]))
+    own, other = agreement(lab.train, lab.held), agreement(lab.train, test)
+    error = math.sqrt(own * (1 - own) / len(lab.held.inputs) + other * (1 - other) / len(test.inputs))
+    if other - own > max(0.05, 4 * error) and not is_rough(seen):
+        return Symptom(
+            f"neighbours agree with {own:.0%} of training labels and {other:.0%} of test labels", 0, certain=True
+        )
+
+
+def agreement(data: Data, queries: Data, k: int = 10) -> float:
+    """Return the share of labels that the majority of the k nearest training samples has, too."""
+    labels, wanted = class_labels(data.targets), class_labels(queries.targets)
+    if labels is None or wanted is None:
+        raise NotRun("It judges class indices.")
+    distances = torch.cdist(queries.inputs.flatten(1).float(), data.inputs.flatten(1).float())
+    nearest = labels[distances.topk(min(k, len(labels)), largest=False).indices]
+    return (nearest.mode(1).values == wanted).float().mean().item()
 
 
 # ---- the symptom of last resort
