@@ -89,8 +89,8 @@ class Seen:
             left = self.final["cross entropy"].mean()
             if not self.entropy - left > TAKEN_OFF * self.entropy:
                 return f"the cross-entropy is {left:.3g}, that of guessing {self.entropy:.3g}"
-        elif not self.final["mean loss"].mean() < (1 - TAKEN_OFF) * loss.iloc[:FIRST].mean():
-            return f"the loss went from {loss.iloc[:FIRST].mean():.3g} to {self.final['mean loss'].mean():.3g}"
+        elif not self.final["loss"].mean() < (1 - TAKEN_OFF) * loss.iloc[:FIRST].mean():
+            return f"the loss went from {loss.iloc[:FIRST].mean():.3g} to {self.final['loss'].mean():.3g}"
         return ""
 
     @cached_property

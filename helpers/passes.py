@@ -33,12 +33,12 @@ class Recorder(TorchFunctionMode):
     """Collect rows of all that is computed while it is entered; `fetched` and `finish` make them those of `record`.
 
     With `parameters`, by name, a row tells the layer, too: the one whose weight is used, or was last; and large batches
-    are judged by their first samples.
+    are judged by their first samples. A `brief` one notes but `rms` and `dead units`, which takes a third of the time.
     """
 
-    def __init__(self, parameters: Mapping[str, Tensor] | None = None):
+    def __init__(self, parameters: Mapping[str, Tensor] | None = None, brief: bool = False):
         super().__init__()
-        self.rows, self.uses = [], Counter()
+        self.rows, self.uses, self.brief = [], Counter(), brief
         self.layers = {id(p): name.rpartition(".")[0] or name for name, p in (parameters or {}).items()}
         self.layer = "" if self.layers else None
 
@@ -59,47 +59,54 @@ class Recorder(TorchFunctionMode):
         self.uses[place] += 1
         row = {"kind": kind, "place": f"{place} {self.uses[place]}"}
         row |= {} if self.layer is None else {"layer": self.layer}
-        row |= distribution(values) | {"zeros": math.nan, "units": 1, "dead units": math.nan, "saturated": math.nan}
+        row |= {"count": values.numel(), "rms": torch.linalg.vector_norm(values.float())}
         if kind == "activation" or not self.layers:
-            unit = -1 if values.ndim == 3 else min(1, values.ndim - 1)  # sequences have their units last
-            zeros = (values == 0).movedim(unit, -1).flatten(0, -2).sum(0) if values.ndim > 1 else values == 0
-            dead = zeros == values.numel() // zeros.numel()
-            row |= {"zeros": zeros.sum(), "units": zeros.numel(), "dead units": dead.sum()}
-        if bounds is not None:
-            row["saturated"] = _near(values, *bounds)
+            row |= zeros(values)
+        if not self.brief:
+            row |= distribution(values.float())
+            row |= {"saturated": math.nan if bounds is None else _near(values, *bounds)}
         self.rows.append(row)
 
 
-def distribution(values: Tensor) -> dict:
-    """Return sums that tell the distribution of values (B, ...): `finish` makes them means.
+# Sums are tensors of one element, float32 and still on their device, until `fetched` and `finish` make them means.
 
-    `mean`: the sum; `rms`: the norm; `variation`: the norm of the deviations from the mean over samples. They are
-    tensors of one element, still on their device.
-    """
-    values = values.float()
+
+def distribution(values: Tensor) -> dict:
+    """Return the sum of values (B, ...) and the norm of their deviations from the mean over samples."""
     over_samples = values.sum(0)
     deviations = torch.sub(values, over_samples, alpha=1 / max(1, len(values)))  # mean(0) would take far longer
-    norm = torch.linalg.vector_norm
-    numbers = {"mean": over_samples.sum(), "rms": norm(values), "variation": norm(deviations)}
-    return numbers | {"count": values.numel()}
+    return {"mean": over_samples.sum(), "variation": torch.linalg.vector_norm(deviations)}
+
+
+def zeros(values: Tensor) -> dict:
+    """Return how many of values (B, units, ...) or (B, T, units) are 0, and how many units are for all samples."""
+    unit = -1 if values.ndim == 3 else min(1, values.ndim - 1)  # sequences have their units last
+    over = [d for d in range(values.ndim) if d != unit % max(1, values.ndim)]
+    found = (values == 0).sum(over, dtype=torch.float32) if over else (values == 0).float()
+    dead = found == values.numel() // max(1, found.numel())
+    return {"zeros": found.sum(), "units": found.numel(), "dead units": dead.sum(dtype=torch.float32)}
 
 
 def fetched(rows: list[dict]) -> list[dict]:
     """Return the rows with numbers in place of tensors of one element, fetched from their device all at once."""
     tensors = [value for row in rows for value in row.values() if isinstance(value, Tensor)]
-    numbers = iter(torch.stack([t.float() for t in tensors]).tolist() if tensors else ())
+    numbers = iter(
+        torch.stack([t if t.dtype == torch.float32 else t.float() for t in tensors]).tolist() if tensors else ()
+    )
     return [{key: next(numbers) if isinstance(v, Tensor) else v for key, v in row.items()} for row in rows]
 
 
 def finish(row: dict) -> dict:
     """Turn the sums of a fetched row into means, in place; return it."""
-    count = row.pop("count")
-    row["mean"] /= count
+    count = max(1, row.pop("count"))
     row["rms"] /= math.sqrt(count)
-    row["variation"] = row["variation"] / math.sqrt(count) / row["rms"] if row["rms"] else math.nan
-    row["std"] = math.sqrt(max(0.0, row["rms"] ** 2 - row["mean"] ** 2))
-    row["zeros"] /= count
-    row["dead units"] /= row.pop("units")
+    if "mean" in row:
+        row["mean"] /= count
+        row["variation"] = row["variation"] / math.sqrt(count) / row["rms"] if row["rms"] else math.nan
+        row["std"] = math.sqrt(max(0.0, row["rms"] ** 2 - row["mean"] ** 2))
+    if "zeros" in row:
+        row["zeros"] /= count
+        row["dead units"] /= max(1, row.pop("units"))
     return row
 
 

@@ -71,7 +71,6 @@ class Watch:
         self._gradients: dict[str, Tensor] = {}  # their norms after its backward pass
         self._before: dict[str, Tensor] = {}  # parameters before the step under way
         self._losses_since_step = 0
-        self._loss_sum, self._loss_count = 0.0, 0  # since the last watched pass
         self._row_hooks = []
         self._hooks = [
             model.register_forward_pre_hook(self._before_pass),
@@ -148,7 +147,7 @@ class Watch:
             self._end_row()
             self._row = {"pass": number, "step": self.count["steps"]}
             self._row["rates"] = [float(group.get("lr", math.nan)) for group in self.optimizer.param_groups]
-            self._recorder = Recorder(self.parameters)
+            self._recorder = Recorder(self.parameters, brief=number >= FIRST)
             if args and isinstance(args[0], Tensor):
                 self.shape = args[0].shape[1:]
                 self._recorder.add("input", "input", args[0])
@@ -185,11 +184,9 @@ class Watch:
             return  # of an evaluation
         self.count["losses"] += 1
         self._losses_since_step += 1
-        self._loss_sum, self._loss_count = self._loss_sum + loss.detach().mean(), self._loss_count + 1
         if self._row is None or "loss" in self._row:
             return
-        self._row |= {"loss": loss.detach().mean(), "mean loss": self._loss_sum / self._loss_count}  # of all since then
-        self._loss_sum, self._loss_count = 0.0, 0
+        self._row["loss"] = loss.detach().mean()
         if isinstance(outputs, Tensor) and outputs.ndim:
             self._row |= {"size": len(outputs), "width": outputs[0].numel()}
         if (labels := class_labels(targets)) is not None:

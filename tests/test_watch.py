@@ -152,15 +152,13 @@ def test_every_pass_or_every_fourth():
 def test_numbers_of_a_pass():
     losses = plain_losses()
     watch = watched(ordinary)
-    assert watch.passes["loss"].tolist() == losses == watch.passes["mean loss"].tolist()
+    assert watch.passes["loss"].tolist() == losses
     first, given, (x, y) = watch.passes.iloc[0], watch.places.iloc[0], batches()[0]
     assert first["size"] == 32 and first["label share"] == y.bincount().max() / 32
     assert given["kind"] == "input" and given["rms"] == pytest.approx(x.square().mean().sqrt().item())
     assert given["mean"] == pytest.approx(x.mean().item(), abs=1e-6)
     assert given["std"] == pytest.approx(x.std(correction=0).item())
-    assert given["variation"] == pytest.approx(
-        (x.var(0, correction=0).mean().sqrt() / x.square().mean().sqrt()).item()
-    )
+    assert given["variation"] == pytest.approx((x.var(0, correction=0).mean().sqrt() / x.square().mean().sqrt()).item())
     assert watch.labels == {c: 2 * n for c, n in enumerate(Y.bincount().tolist())}
     assert watch.count == {"passes": 6, "losses": 6, "steps": 6}
 
@@ -168,12 +166,6 @@ def test_numbers_of_a_pass():
 def plain_losses():
     model = mlp()
     return ordinary(model, cross_entropy, SGD(model.parameters(), 0.1, momentum=0.9))
-
-
-def test_mean_loss_is_that_of_all_passes_since_the_last_row():
-    watch = watched(ordinary, every=5)
-    rows, every_loss = watch.passes, watched(ordinary).passes["loss"]
-    assert rows["mean loss"].iloc[-1] == pytest.approx(every_loss[4:6].mean(), abs=0.05)
 
 
 def test_places_are_told_by_the_names_of_layers():
