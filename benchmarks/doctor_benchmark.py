@@ -163,16 +163,16 @@ def main(part: str = "held out") -> None:
     took = cases[["took", "seconds watching only", "seconds end"]].median()
     faults, others = cases["cause"].notna().sum(), cases["cause"].isna().sum()
     note = f"""\
-The rule of drawing is doctor_rule.md; shares stand with counts and Wilson's intervals of 95 %. {len(rows)} of {faults} \
-faulty runs lose {100 * HURTS:.0f} points of accuracy or more and count, and {len(sound)} of {others} healthy ones are \
-sound. The doctor watches every {doctor_cases.EVERY}th step and gets {doctor_cases.PROBE:,} training samples and the test \
-data for experiments; "without experiments" it gets neither. Median seconds of a processor: {took.iloc[0]:.1f} for a \
-watched run, {took.iloc[1]:.1f} for a report, {took.iloc[2]:.1f} for one with experiments.
+The rule of drawing is doctor_rule.md; shares stand with counts and Wilson's intervals of 95 %. {len(rows)} of \
+{faults} faulty runs lose {100 * HURTS:.0f} points of accuracy or more and count, and {len(sound)} of {others} healthy \
+ones are sound. The doctor watches every {doctor_cases.EVERY}th step and gets {doctor_cases.PROBE:,} training samples \
+and the test data for experiments; "without experiments" it gets neither. Median seconds of a processor: \
+{took.iloc[0]:.1f} for a watched run, {took.iloc[1]:.1f} for a report, {took.iloc[2]:.1f} for one with experiments.
 
 ## By cause
 
-Right first: the first finding names the cause. Any: there is a finding. After 2, after 100: right first, after as many \
-steps. Fixed: the first finding's fix wins back 80 % or more of what the fault takes.
+Right first: the first finding names the cause. Any: there is a finding. After 2, after 100: right first, after as \
+many steps. Fixed: the first finding's fix wins back 80 % or more of what the fault takes.
 
 {table(BY_CAUSE, cause_rows(rows, cases))}
 
@@ -188,8 +188,8 @@ steps. Fixed: the first finding's fix wins back 80 % or more of what the fault t
 
 {table(RIVALRY, [doctor, *rival_rows(told, rows, sound)])}
 
-Packages see every {rival_cases.PACKAGES_SEE}th case. Each message of a rival counts as right for every cause that it can \
-mean, so their shares are upper bounds; what is not comparable stands in rivals.py."""
+Packages see every {rival_cases.PACKAGES_SEE}th case. Each message of a rival counts as right for every cause that it \
+can mean, so their shares are upper bounds; what is not comparable stands in rivals.py."""
     title = f"What the doctor says of {part.replace('held out', 'held-out')} cases"
     if session.caveats:
         print(*summary(rows, sound), note, f"No report: {', '.join(session.caveats)}.", sep="\n")

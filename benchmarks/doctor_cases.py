@@ -4,7 +4,6 @@ python -m benchmarks.doctor_cases development     # 500 faulty and 72 healthy ru
 python -m benchmarks.doctor_cases "held out"      # 1,000 and 156; benchmarks/doctor_benchmark.py makes tables of it
 """
 
-import contextlib
 import sys
 import time
 from dataclasses import asdict, replace
@@ -42,17 +41,12 @@ def measured(case: Case, run: Trained) -> float:
 
 
 def accuracy(config: dict, seed: int) -> dict:
-    """Run a case as "sound", as it "is", or with the fix of a cause, a rate changed as the doctor's experiment did."""
+    """Run a case as it would be "sound", or with the fix of a cause, a rate changed as the doctor's experiment did."""
     case, cause = case_of(config), config["run"]
-    if cause in FIXES:
-        program = FIXES[cause](case.program)
-        if config["rate"] != 1:
-            program = replace(program, rate=config["rate"] * case.program.rate)
-    else:
-        program = case.sound if cause == "sound" else case.program
-    start = time.process_time()
-    run = train(program)
-    return {"accuracy": measured(case, run), "took": time.process_time() - start}
+    program = case.sound if cause == "sound" else FIXES[cause](case.program)
+    if config["rate"] != 1:
+        program = replace(program, rate=config["rate"] * case.program.rate)
+    return {"accuracy": measured(case, train(program))}
 
 
 # ---- diagnoses
@@ -99,7 +93,7 @@ def at_fault(case: Case, model: nn.Sequential) -> set[str]:
         return set(names[:-1])
     if program.learns == "first layer":
         return set(names[1:])
-    return {names[-2]} if program.init == "constant layer" else set()
+    return {names[-2]} if program.init == "last constant" else set()
 
 
 def diagnosis(config: dict, seed: int) -> dict:
@@ -112,38 +106,35 @@ def diagnosis(config: dict, seed: int) -> dict:
     first = doctor.reports["end"].findings[:1]
     located = [float(first[0].layer in layers)] if first and layers and first[0].cause == case.cause else []
     rate = first[0].change.rate if first and first[0].change else 1.0
-    results = {moment: named(report) for moment, report in doctor.reports.items()}
-    seconds = {f"seconds {moment}": spent for moment, spent in doctor.took.items()}
-    return (
-        results
-        | seconds
-        | {"layer": located, "rate": rate, "took": took - sum(doctor.took.values()), "accuracy": measured(case, run)}
-    )
+    results = {"accuracy": measured(case, run), "layer": located, "rate": rate}
+    results |= {moment: named(report) for moment, report in doctor.reports.items()}
+    results |= {f"seconds {moment}": spent for moment, spent in doctor.took.items()}
+    return results | {"took": took - sum(doctor.took.values())}
 
 
 # ---- studies
 
 
-def accuracies(cases: list[Case], runs: list[str], rates: list[float], keep: bool = True) -> list[float]:
+def accuracies(cases: list[Case], runs: list[str], rates: list[float], keep: bool) -> list[float]:
     """Return the accuracy of each case with its run."""
     configs = [config_of(case, run=run, rate=rate) for case, run, rate in zip(cases, runs, rates, strict=True)]
     return sweep.study("doctor-accuracies", accuracy, configs, [0], keep=keep)["accuracy"].tolist()
 
 
 def study(part: str, keep: bool = True) -> pd.DataFrame:
-    """Return a row for each case of a part: accuracies `sound`, `faulty` and `fixed`, and what the doctor says."""
+    """Return a row for each case of a part: what the doctor says, and accuracies `sound`, `faulty` and `fixed`.
+
+    The last is that with the fix of the first finding, NaN where there is none.
+    """
     cases = faulty_cases(part) + healthy_cases(part)
-    ones = [1.0] * len(cases)
     table = sweep.study("doctor", diagnosis, [config_of(case) for case in cases], [0], keep=keep)
-    table["sound"] = accuracies(cases, ["sound"] * len(cases), ones, keep)
-    table["faulty"] = accuracies(cases, ["is"] * len(cases), ones, keep)
+    table = table.rename(columns={"accuracy": "faulty"})
+    table["sound"] = accuracies(cases, ["sound"] * len(cases), [1.0] * len(cases), keep)
     told = [index for index, causes in enumerate(table["end"]) if causes]
     fixes = [CAUSES[table["end"][index][0]] for index in told]
-    rates = [table["rate"][index] for index in told]
-    table.loc[told, "fixed"] = accuracies([cases[index] for index in told], fixes, rates, keep)
+    table.loc[told, "fixed"] = accuracies([cases[index] for index in told], fixes, table["rate"][told].tolist(), keep)
     return table
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        print(study(sys.argv[1]))
+    print(study(sys.argv[1]))

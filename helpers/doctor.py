@@ -102,12 +102,8 @@ class Report:
         rows = "".join(f"<tr><td>{c.cause}</td><td>{c.outcome}</td><td>{escape(c.text)}</td></tr>" for c in self.checks)
         head = "<tr><th>cause</th><th>check</th><th></th></tr>"
         style = "<style>.doctor td, .doctor th {text-align: left !important}</style>"
-        return "".join(
-            [
-                *html,
-                f"{style}<details><summary>All checks</summary><table class='doctor'>{head}{rows}</table></details>",
-            ]
-        )
+        table = f"<table class='doctor'>{head}{rows}</table>"
+        return "".join([*html, f"{style}<details><summary>All checks</summary>{table}</details>"])
 
 
 class Doctor:
@@ -134,12 +130,12 @@ class Doctor:
         """Return what the watched steps show, so far.
 
         `probe`: (inputs (N, ...), targets (N, ...)) as the loop gives them to the model, some 1,000 to 4,000 samples;
-        they allow experiments on copies, which take seconds. `test`: the same of unseen data.
+        they allow experiments on copies, which take seconds. `test`: the same of unseen data. Models of several inputs
+        are judged without. Raises ValueError for a probe that is no such pair, or has fewer than 100 samples.
         """
         try:
             with gradients_kept(self.watch.model):
-                interventions = None if probe is None else Interventions(self.watch, probe, test)
-                return judged(Seen(self.watch, interventions))
+                return judged(Seen(self.watch, probe, test))
         except NotRun as reason:
             return Report([], [Check(cause, "skipped", str(reason)) for cause in CAUSES], "", tuple(self.watch.errors))
 
@@ -194,10 +190,14 @@ def weighed(rule: Rule, symptom: Symptom, seen: Seen) -> tuple[bool, str, float,
         return False, f"{symptom.evidence}; judged when {seen.explained[0]} is mended", 0.0, None
     if not (rule.proofs and seen.interventions):
         return bool(seen.impaired), f"{symptom.evidence}; {seen.impaired or 'yet it learns'}", 0.0, None
-    change, gain = proven(rule, seen.interventions)
+    try:
+        change, gain = proven(rule, seen.interventions)
+    except Exception as error:  # whatever a model may need that a copy and a probe do not give
+        text = f"{symptom.evidence}; its experiment stopped with {type(error).__name__}: {error}"
+        return bool(seen.impaired), shorten(text, 300, placeholder=" ..."), 0.0, None
     if change is None:
         return False, f"{symptom.evidence}; its fix does not help", 0.0, None
-    return True, f"{symptom.evidence}; an experiment ({change}) wins {100 * gain:.0f} points", gain, change
+    return True, f"{symptom.evidence}; a copy trained with {change} gets {100 * gain:.0f} points more", gain, change
 
 
 def proven(rule: Rule, lab: Interventions) -> tuple[Change | None, float]:

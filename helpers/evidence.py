@@ -32,26 +32,30 @@ class Symptom:
     certain: bool = False
 
 
-MISSING = {"accuracy": "outputs (B, C) and class indices as targets", "loss": "the loss: call doctor.loss_fn"}
+OF_LOSS = ("loss", "size", "width", "scale", "left", "losses since step")  # columns; the others are of classification
 
 
 class Seen:
     """What rules look at: the tables of a Watch, numbers drawn from them, and perhaps data for experiments."""
 
-    def __init__(self, watch: Watch, interventions: Interventions | None = None):
+    def __init__(self, watch: Watch, probe=None, test=None):
         self.watch, self.count, self.model = watch, watch.count, watch.model
         self.passes, self.places, self.updates, self.weights = watch.passes, watch.places, watch.updates, watch.weights
-        self.interventions, self.test = interventions, interventions and interventions.test
-        self.explained: list[str] = []  # by these causes, certain or proven
         if not len(self.passes):
             raise NotRun("No training pass was watched: the model has to be in training mode.")
+        self.interventions = None if probe is None else Interventions(watch, probe, test)
+        self.test = self.interventions and self.interventions.test
+        self.explained: list[str] = []  # by these causes, certain or proven
         self.steps = self.count["steps"]
         self.final = self.passes.tail(max(FIRST, len(self.passes) // 5))
 
     def column(self, name: str) -> pd.Series:
         """Return a column of the passes, indexed by their steps; raises NotRun where it could not be watched."""
         if name not in self.passes or not self.passes[name].notna().any():
-            raise NotRun(f"It needs {MISSING.get(name, name)}.")
+            missing = (
+                "the loss: call doctor.loss_fn in the loop" if name in OF_LOSS else "outputs (B, C) and class indices"
+            )
+            raise NotRun(f"It needs {missing}.")
         return self.passes.set_index("step")[name].dropna()
 
     @cached_property
@@ -87,7 +91,7 @@ class Seen:
             return ""
         if "cross entropy" in self.passes:
             left = self.final["cross entropy"].mean()
-            if not self.entropy - left > TAKEN_OFF * self.entropy:
+            if not left < (1 - TAKEN_OFF) * self.entropy + 0.01:
                 return f"the cross-entropy is {left:.3g}, that of guessing {self.entropy:.3g}"
         elif not self.final["loss"].mean() < (1 - TAKEN_OFF) * loss.iloc[:FIRST].mean():
             return f"the loss went from {loss.iloc[:FIRST].mean():.3g} to {self.final['loss'].mean():.3g}"
@@ -137,6 +141,7 @@ class Seen:
         """Return the experiments; raises NotRun where data for them were not given, or a cause is certain already."""
         if self.explained:
             raise NotRun(f"It is judged when {self.explained[0]} is mended.")
+        self.column("loss")
         if self.interventions is None:
             raise NotRun("Give report(probe=(inputs, targets)).")
         if test and self.test is None:

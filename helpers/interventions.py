@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, relu
 from torch.overrides import TorchFunctionMode
 
-from helpers.experiments import Data, adam, copies, ordinary_step, undisturbed
+from helpers.experiments import BATCH, Data, adam, copies, ordinary_step, undisturbed
 from helpers.passes import BOUNDS, RECTIFIERS
 from helpers.watch import Watch, class_labels, is_classified
 
 STEPS = 300  # of a training: what helps at all shows in them, and they take a second
 SAMPLES = 4000  # of the probe that are used; a quarter of them judges, so that accuracies are known to 1.5 points
+LEAST = 100  # samples of a probe
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Change:
 
     rate: float = 1.0  # factor
     decay: float = 1.0  # factor of the optimizer's weight decay
-    dropout: float = 1.0  # upper bound of p
+    dropout: float = 1.0  # factor of p
     weights: str = "first"  # "sound": He's, with biases of 0
     activations: str = "own"  # "relu" for all of them; "normalized" over the batch before each; "rescaled" after each
     trained: str = "own"  # "all" parameters
@@ -39,29 +40,32 @@ class Change:
     def __str__(self) -> str:
         own = vars(Change())
         changed = {key: value for key, value in vars(self).items() if value != own[key]}
-        return ", ".join(f"{key} {value}" for key, value in changed.items()) or "an ordinary loop"
+        texts = [f"{key} x {v:g}" if isinstance(v, float) else f"{v} {key}" for key, v in changed.items()]
+        return ", ".join(texts) or "an ordinary loop"
 
 
-REFERENCE = Change(weights="sound", inputs="scaled", dropout=0.5, trained="all", loss="cross entropy", optimizer="Adam")
+REFERENCE = Change(weights="sound", inputs="scaled", dropout=0.3, trained="all", loss="cross entropy", optimizer="Adam")
 
 
 class Interventions:
     """Trainings on a part of the probe (inputs (N, ...), targets (N, ...)), scored on the rest of it.
 
-    The score is the accuracy, with `recall` its mean over classes; where targets are no class indices, the share of the
-    first loss that is taken off.
+    Raises ValueError for fewer than LEAST samples, or data that are no two tensors of the same length. The score is the
+    accuracy, with `recall` its mean over classes; where targets are no class indices, the share of the first loss that
+    is taken off.
     """
 
     def __init__(self, watch: Watch, probe, test=None):
-        if "size" not in watch.passes:
-            raise ValueError("No training pass with its loss has been watched: call doctor.loss_fn in the loop.")
-        self.watch = watch
-        self.first_loss, self.batch = watch.passes["loss"].iloc[0], int(watch.passes["size"].median())
-        self.steps = min(max(watch.count["steps"], watch.count["losses"]), STEPS)
-        self.rates = typical_rates(watch.passes["rates"])
+        self.watch, passes = watch, watch.passes
+        self.first_loss = passes["loss"].iloc[0] if "loss" in passes else math.nan
+        self.batch = int(passes["size"].median()) if "size" in passes else BATCH
+        self.steps = min(max(1, watch.count["steps"], watch.count["losses"]), STEPS)
+        self.rates = typical_rates(passes["rates"])
         self.moved = frozenset(watch.updates.query("change > 0")["name"]) if len(watch.updates) else frozenset()
         with undisturbed():
             inputs, targets = Data.of(probe, watch.model).sample(SAMPLES)
+        if len(inputs) < LEAST:
+            raise ValueError(f"The probe has {len(inputs)} samples: give at least {LEAST}, better {SAMPLES}.")
         self.test = Data(*Data.of(test, watch.model)[:2]) if test is not None else None
         self.finite = not inputs.is_floating_point() or bool(inputs.isfinite().all())
         held = -(-len(inputs) // 4)
@@ -88,14 +92,13 @@ class Interventions:
         return (torch.stack([right[labels == c].mean() for c in labels.unique()]) if recall else right).mean().item()
 
     def outputs(self, change: Change | None, on: Data) -> Tensor:
-        """Return what the model, trained with the change if there is one, gives for the held part or for test data."""
-        if change not in self._outputs:
-            with undisturbed():
-                model = self.trained(change) if change else copies(self.watch.model)[0]
-                parts = [part for part in (self.held, self.test) if part]
-                self._outputs[change] = {
-                    id(part): self.answers(model, part.inputs, change or Change()) for part in parts
-                }
+        """Return what a copy trained with the change gives for the held part or test data, the model itself for any."""
+        with undisturbed():
+            if change is None:
+                return self.answers(copies(self.watch.model)[0], on.inputs, Change())
+            if change not in self._outputs:
+                model, parts = self.trained(change), [part for part in (self.held, self.test) if part]
+                self._outputs[change] = {id(part): self.answers(model, part.inputs, change) for part in parts}
         return self._outputs[change][id(on)]
 
     @torch.no_grad()
@@ -144,7 +147,7 @@ class Interventions:
             if isinstance(m, nn.modules.batchnorm._NormBase):
                 m.reset_running_stats()
             if isinstance(m, nn.modules.dropout._DropoutNd):
-                m.p = min(m.p, change.dropout)
+                m.p *= change.dropout
         optimizer.state.clear()
         for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * change.rate

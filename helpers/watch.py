@@ -20,7 +20,7 @@ FIRST = 4  # passes that are watched whatever `every` is: what is wrong with los
 COLUMNS = {  # that rules rely on; passes have more, as far as they can be watched
     "passes": ("pass", "step"),
     "places": ("pass", "kind", "place", "layer", "mean", "std", "rms", "variation", "zeros", "dead units", "saturated"),
-    "updates": ("pass", "name", "dimensions", "weight", "gradient", "at step", "change"),
+    "updates": ("pass", "name", "dimensions", "reached", "weight", "gradient", "at step", "change"),
 }
 
 
@@ -49,7 +49,8 @@ class Watch:
     passes   one for each watched pass: its batch, labels, loss, rates, and the gradients left before it,
     places   one for the input and the output, each layer's input and each activation function's output in it (see
              helpers.passes),
-    updates  one for each parameter in the optimizer's step after it: norms of weight, gradient and change.
+    updates  one for each parameter in the optimizer's step after it: norms of weight, gradient and change, and whether
+             the backward pass reached it.
     """
 
     def __init__(self, model: nn.Module, loss_fn, optimizer: torch.optim.Optimizer, every: int = 1):
@@ -124,7 +125,7 @@ class Watch:
         weights = norms(self._before or self.parameters)
         columns = {"weight": weights, "gradient": self._gradients, "at step": at_step, "change": changes}
         for name, p in self.parameters.items():
-            row = {"pass": self._row["pass"], "name": name, "dimensions": p.ndim}
+            row = {"pass": self._row["pass"], "name": name, "dimensions": p.ndim, "reached": name in self._gradients}
             self._tables["updates"].append(row | {key: column.get(name, math.nan) for key, column in columns.items()})
         self._gradients = {}
 

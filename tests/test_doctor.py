@@ -345,6 +345,8 @@ def test_bad_data_get_one_clear_sentence():
     doctor = Run().go()
     with pytest.raises(ValueError, match="There are 600 inputs and 599 targets"):
         doctor.report(probe=(images(600, 1)[0], images(599, 1)[1]))
+    with pytest.raises(ValueError, match="The probe has 50 samples: give at least 100"):
+        doctor.report(probe=images(50, 1))
     with pytest.raises(ValueError, match="every=0: give 1"):
         Doctor(mlp(), cross_entropy, torch.optim.SGD([torch.zeros(1)], 0.1), every=0)
 
@@ -356,6 +358,30 @@ def test_what_watching_cannot_do_stands_in_the_report(monkeypatch):
     monkeypatch.setattr("helpers.watch.judged", broken)
     report = Run().go().report()
     assert "ArithmeticError: for the test" in repr(report)
+
+
+class Pair(nn.Module):
+    """Takes two inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(128, CLASSES)
+
+    def forward(self, a, b):
+        return self.layer(torch.cat([a.flatten(1), b.flatten(1)], 1))
+
+
+def test_a_model_of_several_inputs_is_judged_without_experiments():
+    model, (x, y) = Pair(), images(200, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-6)
+    with Doctor(model, cross_entropy, optimizer) as doctor:
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            doctor.loss_fn(model(x, x), y).backward()
+            optimizer.step()
+    report = doctor.report(probe=(x, y))
+    assert [finding.cause for finding in report.findings] == ["lr-too-low"], report
+    assert "its experiment stopped with TypeError" in report.findings[0].evidence
 
 
 # ---- experiments
@@ -374,7 +400,7 @@ def test_a_copy_starts_like_the_watched_model_and_keeps_what_was_not_trained():
 
 
 def test_a_change_says_what_it_is():
-    assert str(Change()) == "an ordinary loop" and str(Change(rate=0.1, inputs="scaled")) == "rate 0.1, inputs scaled"
+    assert str(Change()) == "an ordinary loop" and str(Change(rate=0.1, inputs="scaled")) == "rate x 0.1, scaled inputs"
 
 
 def test_regression_is_judged_by_its_loss():
