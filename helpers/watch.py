@@ -110,6 +110,8 @@ class Watch:
         self._hooks.clear()
 
     def _end_row(self) -> None:
+        if self._row is None:
+            return
         if self._recorder is not None:
             self._recorder.__exit__(None, None, None)
         for hook in self._row_hooks:
