@@ -115,7 +115,7 @@ def confusions(rows: pd.DataFrame) -> pd.DataFrame:
     """Return how often each first finding (columns) is named for each cause (rows); the last column is none at all."""
     first = [CAUSES[causes[0]] if causes else "no finding" for causes in rows["end"]]
     return pd.crosstab(rows["cause"], pd.Series(first, rows.index)).reindex(
-        CAUSES, [*CAUSES, "no finding"], fill_value=0
+        index=CAUSES, columns=[*CAUSES, "no finding"], fill_value=0
     )
 
 

@@ -4,6 +4,7 @@ python -m benchmarks.doctor_cases development     # 500 faulty and 72 healthy ru
 python -m benchmarks.doctor_cases "held out"      # 1,000 and 156; benchmarks/doctor_benchmark.py makes tables of it
 """
 
+import math
 import sys
 import time
 from dataclasses import asdict, replace
@@ -121,19 +122,23 @@ def accuracies(cases: list[Case], runs: list[str], rates: list[float], keep: boo
     return sweep.study("doctor-accuracies", accuracy, configs, [0], keep=keep)["accuracy"].tolist()
 
 
-def study(part: str, keep: bool = True) -> pd.DataFrame:
-    """Return a row for each case of a part: what the doctor says, and accuracies `sound`, `faulty` and `fixed`.
+def results(cases: list[Case], keep: bool = False) -> pd.DataFrame:
+    """Return a row for each case: what the doctor says, and accuracies `sound`, `faulty` and `fixed`.
 
     The last is that with the fix of the first finding, NaN where there is none.
     """
-    cases = faulty_cases(part) + healthy_cases(part)
     table = sweep.study("doctor", diagnosis, [config_of(case) for case in cases], [0], keep=keep)
-    table = table.rename(columns={"accuracy": "faulty"})
+    table = table.rename(columns={"accuracy": "faulty"}).assign(fixed=math.nan)
     table["sound"] = accuracies(cases, ["sound"] * len(cases), [1.0] * len(cases), keep)
     told = [index for index, causes in enumerate(table["end"]) if causes]
     fixes = [CAUSES[table["end"][index][0]] for index in told]
     table.loc[told, "fixed"] = accuracies([cases[index] for index in told], fixes, table["rate"][told].tolist(), keep)
     return table
+
+
+def study(part: str) -> pd.DataFrame:
+    """Return the kept results of a part's cases; what is not kept yet runs now."""
+    return results(faulty_cases(part) + healthy_cases(part), keep=True)
 
 
 if __name__ == "__main__":

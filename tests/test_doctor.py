@@ -63,7 +63,7 @@ class Run:
     outlier: float = 1.0
     evaluate: str = "eval"
 
-    def go(self, every: int = 1) -> Doctor:
+    def go(self, every: int = 4) -> Doctor:
         make = self.optimizer or (lambda model: torch.optim.SGD(model.parameters(), self.rate))
         optimizer, rng = make(self.model), torch.Generator().manual_seed(3)
         with Doctor(self.model, self.loss_fn, optimizer, every) as doctor:

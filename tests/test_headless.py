@@ -24,7 +24,8 @@ def test_the_readme_and_ci_use_the_command_tested_here():
 def project(request, tmp_path):
     """Run the command in a copy that holds a single notebook; nbconvert itself expands the pattern, as on Windows."""
     folder = tmp_path / "a clone"
-    shutil.copytree(session.ROOT / "helpers", folder / "helpers", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("helpers", "benchmarks"):
+        shutil.copytree(session.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "notebooks").mkdir()
     shutil.copy(request.param, folder / "notebooks")
     for name in ("headless.py", "group.json"):
@@ -55,5 +56,5 @@ def test_notebook_runs_without_data(project):
     # It touches no file of a real run, and what it writes has a folder of its own.
     assert (project / "provisional" / f"quick-run+stand-in-{told[0]}").is_dir()
     assert {entry.name for entry in project.iterdir() if entry.is_dir()} <= {
-        "helpers", "notebooks", "executed", "provisional", "data",
+        "benchmarks", "helpers", "notebooks", "executed", "provisional", "data",
     }  # fmt: skip
