@@ -1,6 +1,6 @@
 """How often the doctor names the right cause, how soon, and how often a sound run alarms it: doctor_benchmark.md.
 
-    python -m benchmarks.doctor_benchmark                 # reads what is kept, runs what is not: two CPU hours in all
+    python -m benchmarks.doctor_benchmark                 # reads what is kept, and runs what is not: hours
 
 The rule by which cases are drawn and held out is doctor_rule.md.
 """

@@ -1,6 +1,6 @@
 """Runs the doctor on the cases of programs.py: what it says when, and what its fix wins back. Kept in runs/kept.
 
-python -m benchmarks.doctor_cases development     # 500 faulty and 72 healthy runs, 25 minutes on two cores
+python -m benchmarks.doctor_cases development     # 500 faulty and 72 healthy runs
 python -m benchmarks.doctor_cases "held out"      # 1,000 and 156; benchmarks/doctor_benchmark.py makes tables of it
 """
 

@@ -1,4 +1,4 @@
-"""What a Doctor costs, in time and in memory: `python -m benchmarks.doctor_cost`, some 4 minutes.
+"""What a Doctor costs, in time and in memory: `python -m benchmarks.doctor_cost`.
 
 The same ordinary loop runs without a doctor and with one, in turns and on one thread, each network in several fresh
 processes. Then the doctor is asked, without experiments and with them. Memory is read from /proc: Linux only.

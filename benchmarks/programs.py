@@ -687,7 +687,6 @@ ODDITIES = (
     Variant("batch norm", change(norm=True)),
     Variant("converged", change(epochs=8)),
 )
-HEALTHY: dict[str, Callable] = {oddity.name: oddity.change for oddity in ODDITIES}
 
 # ---- the cases
 
