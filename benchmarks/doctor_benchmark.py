@@ -144,9 +144,9 @@ def healthy_rows(sound: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ..
 
 
 def rival_rows(told: pd.DataFrame, rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Return a row for each rival, and for the doctor on the cases that packages see."""
-    lines = []
-    for name in RIVALS:
+    """Return a row for the doctor and for each rival that was asked, by the cases that it saw."""
+    lines = [("doctor", *(rate(rows[f"end: {what}"]) for what in ("first", "three", "any")), rate(sound["end: any"]))]
+    for name in (name for name in RIVALS if f"{name}: place" in told):
         places, alarms = told[f"{name}: place"].dropna(), told[f"{name}: alarms"].dropna()
         mine, healthy_ones = places.index.intersection(rows.index), places.index.intersection(sound.index)
         place, alarm = places[mine], alarms[mine] > 0
@@ -159,7 +159,6 @@ def main(part: str = "held out") -> None:
     cases = doctor_cases.study(part)
     rows, sound = faulty(cases), healthy(cases)
     told = rival_cases.study(part)
-    doctor = ("doctor", *(rate(rows[f"end: {what}"]) for what in ("first", "three", "any")), rate(sound["end: any"]))
     took = cases[["took", "seconds watching only", "seconds end"]].median()
     faults, others = cases["cause"].notna().sum(), cases["cause"].isna().sum()
     note = f"""\
@@ -186,7 +185,7 @@ many steps. Fixed: the first finding's fix wins back 80 % or more of what the fa
 
 ## Beside others
 
-{table(RIVALRY, [doctor, *rival_rows(told, rows, sound)])}
+{table(RIVALRY, rival_rows(told, rows, sound))}
 
 Packages see every {rival_cases.PACKAGES_SEE}th case. Each message of a rival counts as right for every cause that it \
 can mean, so their shares are upper bounds; what is not comparable stands in rivals.py."""

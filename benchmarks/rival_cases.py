@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.doctor_cases import case_of, config_of
-from benchmarks.programs import BATCH, Program, faulty_cases, healthy_cases, prepare, train
+from benchmarks.programs import BATCH, Case, Program, faulty_cases, healthy_cases, prepare, train
 from benchmarks.rivals import PACKAGES, RIVALS
 from helpers import sweep
 
@@ -94,15 +94,21 @@ def told(config: dict, seed: int) -> dict:
     return results
 
 
-def study(part: str) -> pd.DataFrame:
-    """Return a row for each case of a part with what the rules say, and for every eighth what the packages say."""
-    cases = faulty_cases(part) + healthy_cases(part)
-    table = sweep.study("doctor-rivals", told, [config_of(case, packages=False) for case in cases], [0], keep=True)
+def results(cases: list[Case], keep: bool = False, packages: bool = True) -> pd.DataFrame:
+    """Return a row for each case with what the rules say, and for every eighth what the packages say."""
+    table = sweep.study("doctor-rivals", told, [config_of(case, packages=False) for case in cases], [0], keep)
+    if not packages:
+        return table
     chosen = range(0, len(cases), PACKAGES_SEE)
     configs = [config_of(cases[index], packages=True) for index in chosen]
-    packages = sweep.study("doctor-rivals", told, configs, [0], keep=True).set_index(pd.Index(chosen))
+    of_packages = sweep.study("doctor-rivals", told, configs, [0], keep).set_index(pd.Index(chosen))
     names = [f"{name}: {what}" for name in PACKAGES for what in ("place", "alarms")]
-    return table.join(packages[names])
+    return table.join(of_packages[names])
+
+
+def study(part: str) -> pd.DataFrame:
+    """Return the kept results of a part's cases; what is not kept yet runs now."""
+    return results(faulty_cases(part) + healthy_cases(part), keep=True)
 
 
 if __name__ == "__main__":
