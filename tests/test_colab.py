@@ -1,0 +1,112 @@
+"""The set-up cell as Colab runs it: in /content, beside an uploaded zip, with a mounted Drive, or with nothing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from helpers import session, submission
+from helpers.handin import ASSIGNMENTS
+
+NOTEBOOK = session.ROOT / "notebooks" / "01_low_level_mlp.ipynb"
+
+
+@pytest.fixture
+def content(tmp_path, monkeypatch):
+    """Make an empty folder that stands for /content, and work in it."""
+    folder = tmp_path / "content"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def set_up_cell(content):
+    """Return the source of the set-up cell, with the folder in place of /content."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    source = "".join(next(cell for cell in cells if cell["cell_type"] == "code")["source"])
+    assert 'Path("/content")' in source
+    return source.replace('Path("/content")', f"Path({str(content)!r})")
+
+
+def found(content, monkeypatch):
+    """Return the folder that the cell finds, as in a kernel that has not imported `helpers` yet."""
+    names = {}
+    exec(set_up_cell(content).partition("\nsys.path.insert")[0], names)
+    monkeypatch.delitem(sys.modules, "helpers")
+    return names["find_bundle"]()
+
+
+@pytest.fixture(scope="module")
+def zipped(tmp_path_factory):
+    """Pack Assignment 1 as it is."""
+    [path] = submission.pack(ASSIGNMENTS["1"], ["only a test"], tmp_path_factory.mktemp("zip"), 20, session.ROOT)
+    return path
+
+
+def make(bundle):
+    (bundle / "helpers").mkdir(parents=True)
+    (bundle / "helpers" / "session.py").touch()
+
+
+def test_uploaded_zip_is_unpacked(content, zipped, monkeypatch):
+    (content / "sample_data").mkdir()
+    (content / zipped.name).write_bytes(zipped.read_bytes())
+    assert found(content, monkeypatch) == content / "bundle" / zipped.stem
+
+
+def test_zip_of_the_folder_without_a_folder_in_it(content, monkeypatch):
+    with ZipFile(content / "bundle (1).zip", "w") as archive:
+        archive.writestr("helpers/session.py", "")
+    assert found(content, monkeypatch) == content / "bundle"
+
+
+def test_other_zips_stay_as_they_are(content, monkeypatch):
+    with ZipFile(content / "holiday.zip", "w") as archive:
+        archive.writestr("beach.png", "")
+    with pytest.raises(FileNotFoundError, match="in Colab upload the bundle's zip"):
+        found(content, monkeypatch)
+    assert [path.name for path in content.iterdir()] == ["holiday.zip"]
+
+
+@pytest.mark.parametrize("name", ["../../evil.py", "/evil.py", "helpers/../../../evil.py"])
+def test_zip_with_paths_that_climb_out_writes_nothing_outside(name, content, monkeypatch):
+    with ZipFile(content / "bundle.zip", "w") as archive:
+        archive.writestr("helpers/session.py", "")
+        archive.writestr(name, "")
+    found(content, monkeypatch)
+    assert {path.relative_to(content).parts[0] for path in content.rglob("evil.py")} == {"bundle"}
+    assert not list(content.parent.glob("evil.py"))
+    assert not Path("/evil.py").exists()
+
+
+@pytest.mark.parametrize("place", ["course", "Colab Notebooks/Übung 1"])
+def test_folder_in_the_mounted_drive(place, content, monkeypatch):
+    bundle = content / "drive" / "MyDrive" / place
+    make(bundle)
+    assert found(content, monkeypatch) == bundle
+
+
+def test_clone_beside_the_notebook_comes_first(content, zipped, monkeypatch):
+    make(content)
+    make(content / "drive" / "MyDrive" / "course")
+    assert found(content, monkeypatch) == content
+
+
+def test_with_nothing_at_hand_one_sentence_says_what_to_do(content, monkeypatch):
+    with pytest.raises(FileNotFoundError) as error:
+        found(content, monkeypatch)
+    assert str(error.value).count(".") == 1
+
+
+def test_cell_runs_from_an_uploaded_zip(content, zipped):
+    """Run the whole cell in a process of its own that has `google.colab`, as Colab has."""
+    (content / zipped.name).write_bytes(zipped.read_bytes())
+    colab = "import sys, types\nsys.modules['google.colab'] = types.ModuleType('google.colab')\n"
+    program = colab + set_up_cell(content) + "\nfrom helpers import data, sweep\nprint(session.ROOT)"
+    result = subprocess.run([sys.executable, "-c", program], cwd=content, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("group: ")
+    assert result.stdout.strip().endswith(str(content / "bundle" / zipped.stem))
