@@ -1,6 +1,10 @@
-"""The README: its pictures are those of the saved notebooks, its links lead somewhere."""
+"""The README: its pictures are those of the saved notebooks, its links lead somewhere, its examples run."""
 
 import re
+
+import pytest
+import torch
+from torch import nn
 
 from helpers import session
 from pictures.extract import marked_figures
@@ -26,3 +30,21 @@ def test_percentages_stand_in_the_notebook_of_their_line():
         for link in re.findall(r"\((notebooks/\w+\.ipynb)\)", line):
             text = (session.ROOT / link).read_text(encoding="utf-8")
             assert [n for n in re.findall(r"\d+\.\d+(?= ?%)", line) if n not in text] == []
+
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["monitor", "checks", "doctor"])
+def test_examples_run(example, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 8), nn.ReLU(), nn.Linear(8, 3))
+    inputs = torch.randn(400, 20)
+    targets = inputs[:, :3].argmax(1)
+    yours = {"model": model, "loss_fn": nn.CrossEntropyLoss(), "data": (inputs, targets, inputs[:200], targets[:200])}
+    yours |= {"optimizer": torch.optim.SGD(model.parameters(), lr=0.1)}
+    yours |= {"batches": list(zip(inputs.split(50), targets.split(50), strict=True))}
+    exec(example, yours)
+    assert capsys.readouterr().out or (tmp_path / "training.gif").stat().st_size > 1000
+    assert len(example.splitlines()) <= 12
