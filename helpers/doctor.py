@@ -109,7 +109,8 @@ class Report:
 class Doctor:
     """Watch a loop, every `every`-th step of it and the first ones; a context manager, or until `close`.
 
-    It changes nothing in the loop, and what it cannot watch stands in the report.
+    It changes nothing in the loop, and what it cannot watch stands in the report. Not covered: a model that another
+    one's loss uses, too, as in a GAN; what is in order there would be called a fault.
     """
 
     def __init__(self, model: nn.Module, loss_fn, optimizer, every: int = 1):
