@@ -19,11 +19,15 @@ FRAMES = 100  # of a movie: one for each batch
 
 @dataclass(frozen=True)
 class Assignment:
-    """What belongs together in an upload: notebooks, and the 84 movies with their findings where it asks for them."""
+    """What belongs together in an upload: notebooks, and the 84 movies with their findings where it asks for them.
+
+    Kept studies go with the notebook whose number they begin with; `studies` are patterns for the names of others.
+    """
 
     title: str
     notebooks: tuple[str, ...]
     movies: bool = False
+    studies: tuple[str, ...] = ()
 
 
 ASSIGNMENTS = {
@@ -31,7 +35,9 @@ ASSIGNMENTS = {
     "2": Assignment("Assignment 2", ("02_failure_diagnoses",)),
     "3": Assignment("Sheet 3", ("03_torch_monitor", "04_cifar10_gif_sweep"), movies=True),
     "more": Assignment(
-        "Further notebooks", ("05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor")
+        "Further notebooks",
+        ("05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor"),
+        studies=("doctor*",),
     ),
 }
 

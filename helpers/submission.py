@@ -87,14 +87,15 @@ def contents(assignment: Assignment, faults: list[str], root: Path) -> dict[str,
         files["NOT_IN_ORDER.txt"] = text.encode()
     notebooks = [path for path in files_of(assignment, root) if path.suffix == ".ipynb"]
     files |= {f"{path.stem}.html": as_html(path) for path in notebooks}
-    own = [*notebooks, *needed(notebooks, root), *files_of(assignment, root)]
+    own = [*notebooks, *needed(assignment, notebooks, root), *files_of(assignment, root)]
     return files | {path.relative_to(root).as_posix(): path.read_bytes() for path in own}
 
 
-def needed(notebooks: list[Path], root: Path) -> list[Path]:
+def needed(assignment: Assignment, notebooks: list[Path], root: Path) -> list[Path]:
     """Return what notebooks need to run: modules, kept results, what they link to, and the common files."""
     common = [root / name for name in ("requirements.txt", "group.json", "headless.py", "data/README.md")]
-    kept = [p for n in notebooks for p in sorted((root / "runs" / "kept").glob(f"{n.stem[:2]}-*/**/*")) if p.is_file()]
+    studies = [*(f"{notebook.stem[:2]}-*" for notebook in notebooks), *assignment.studies]
+    kept = [path for study in studies for path in sorted((root / "runs" / "kept").glob(f"{study}/**/*"))]
     modules = itertools.chain.from_iterable(modules_of(notebook, root) for notebook in notebooks)
     return [path for path in dict.fromkeys([*modules, *common, *linked(notebooks, root), *kept]) if path.is_file()]
 
@@ -183,7 +184,13 @@ def main(arguments: list[str] | None = None) -> int:
         print("".join(f"- {fault}\n" for fault in faults), end="")
         status = status or int(bool(faults))
         if given.command == "pack" and (given.anyway or not faults):
-            for path in pack(ASSIGNMENTS[key], faults, given.to or session.ROOT / "handin", given.limit, session.ROOT):
+            try:
+                paths = pack(ASSIGNMENTS[key], faults, given.to or session.ROOT / "handin", given.limit, session.ROOT)
+            except (TooLarge, OSError) as error:
+                print(f"  Nothing was written: {error}")
+                status = 1
+                continue
+            for path in paths:
                 print(f"  {session.shown(path)}: {path.stat().st_size / 1e6:.1f} MB")
         elif given.command == "pack":
             print("  Nothing was written. With --anyway it is packed as it is, and says so.")

@@ -205,6 +205,19 @@ def test_a_zip_holds_what_its_notebook_needs_and_nothing_else(bundle, tmp_path):
     ])  # fmt: skip
 
 
+def test_kept_studies_go_with_their_notebooks(bundle):
+    for study in ("07-doctor", "doctor-rivals", "02-other"):
+        (bundle / "runs" / "kept" / study).mkdir()
+        (bundle / "runs" / "kept" / study / "a.jsonl").touch()
+    names = submission.contents(ASSIGNMENTS["more"], [], bundle)
+    assert {name.split("/")[2] for name in names if name.startswith("runs/")} == {"07-doctor", "doctor-rivals"}
+
+
+def test_the_command_says_in_a_sentence_that_a_file_is_too_large(command, capsys):
+    assert command("pack", "1", "--limit", "0.01") == 1
+    assert "Nothing was written: 01_low_level_mlp.html has" in capsys.readouterr().out
+
+
 def test_pages_hold_figures_and_movies(bundle, movie, tmp_path):
     import base64
 
