@@ -101,7 +101,7 @@ def needed(assignment: Assignment, notebooks: list[Path], root: Path) -> list[Pa
 
 
 def modules_of(notebook: Path, root: Path) -> list[Path]:
-    """Return the modules of the project that a notebook imports, and those that they import in turn."""
+    """Return the modules that a notebook imports of the project, those that they import, and data files beside them."""
     cells = nbformat.read(notebook, as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     finder = ModuleFinder(path=[str(root)])  # so that it looks for nothing else
@@ -110,7 +110,9 @@ def modules_of(notebook: Path, root: Path) -> list[Path]:
         script.write_text(re.sub(r"(?m)^\s*[%!?].*$", "", code), encoding="utf-8")
         finder.run_script(str(script))
     found = (Path(module.__file__) for module in finder.modules.values() if module.__file__)
-    return sorted(path for path in found if path.is_relative_to(root))
+    modules = {path for path in found if path.is_relative_to(root)}
+    beside = (path for folder in {module.parent for module in modules} for path in folder.iterdir() if path.is_file())
+    return sorted(modules | {path for path in beside if path.suffix not in (".py", ".md")})
 
 
 def linked(notebooks: list[Path], root: Path) -> list[Path]:

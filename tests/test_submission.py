@@ -64,6 +64,7 @@ def bundle(tmp_path, movie):
     (root / "runs" / "kept" / "01-study" / "a.jsonl").write_text("{}\n", encoding="utf-8")
     for module in ("__init__", "session", "claims", "unused"):
         (root / "helpers" / f"{module}.py").write_text("", encoding="utf-8")
+    (root / "helpers" / "style.mplstyle").write_text("", encoding="utf-8")
     (root / "helpers" / "session.py").write_text("from helpers import claims\n", encoding="utf-8")
     for name in (name for assignment in ASSIGNMENTS.values() for name in assignment.notebooks):
         nbformat.write(notebook(), root / "notebooks" / f"{name}.ipynb")
@@ -201,7 +202,7 @@ def test_a_zip_holds_what_its_notebook_needs_and_nothing_else(bundle, tmp_path):
     inner = [name.removeprefix("Assignment-1_group-Grueppe-7/") for name in names_in(path)]
     assert sorted(inner) == sorted([
         "01_low_level_mlp.html", "notebooks/01_low_level_mlp.ipynb", "helpers/__init__.py", "helpers/session.py",
-        "helpers/claims.py", "requirements.txt", "group.json", "benchmarks/speed.md", "runs/kept/01-study/a.jsonl",
+        "helpers/claims.py", "helpers/style.mplstyle", "requirements.txt", "group.json", "benchmarks/speed.md", "runs/kept/01-study/a.jsonl",
     ])  # fmt: skip
 
 
