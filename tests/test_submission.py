@@ -202,7 +202,8 @@ def test_a_zip_holds_what_its_notebook_needs_and_nothing_else(bundle, tmp_path):
     inner = [name.removeprefix("Assignment-1_group-Grueppe-7/") for name in names_in(path)]
     assert sorted(inner) == sorted([
         "01_low_level_mlp.html", "notebooks/01_low_level_mlp.ipynb", "helpers/__init__.py", "helpers/session.py",
-        "helpers/claims.py", "helpers/style.mplstyle", "requirements.txt", "group.json", "benchmarks/speed.md", "runs/kept/01-study/a.jsonl",
+        "helpers/claims.py", "helpers/style.mplstyle",
+        "requirements.txt", "group.json", "benchmarks/speed.md", "runs/kept/01-study/a.jsonl",
     ])  # fmt: skip
 
 
