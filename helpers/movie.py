@@ -72,26 +72,28 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
 
     Every frame is kept, also one that equals the frame before. GIF counts in hundredths of a second: 12 frames a second
     become 12.5. All frames share a palette, exact up to 255 colours; of more, the frequent ones are exact.
-    Raises ValueError for other rates than 1 ... 50, for no frames, and for a frame of another shape or type.
+    Raises ValueError for other rates than 1 ... 50, for no frames, and for a frame of another shape or type;
+    session.CannotSave where the disk is full or the folder read-only.
     """
     if not 1 <= fps <= 50:
         raise ValueError(f"GIFs play 1 to 50 frames a second, not {fps}: choose fps within.")
     shape, changes = _changes(frames)
     palette, index_of = _palette(np.concatenate([colours for _, colours in changes]))
-    with session.new_file(path) as temporary:
-        iio.imwrite(
-            temporary,
-            _index_images(shape, changes, index_of, transparent=len(palette)),
-            extension=".gif",
-            is_batch=True,
-            mode="P",
-            palette=np.concatenate([palette, [[255, 255, 255]]]).astype(np.uint8).tobytes(),
-            transparency=len(palette),
-            disposal=1,  # a frame is laid over the one before
-            optimize=False,  # nothing is left to optimize, and with older Pillows it is slow
-            duration=10 * round(100 / fps),
-            loop=0,
-        )
+    gif = iio.imwrite(
+        "<bytes>",
+        _index_images(shape, changes, index_of, transparent=len(palette)),
+        extension=".gif",
+        is_batch=True,
+        mode="P",
+        palette=np.concatenate([palette, [[255, 255, 255]]]).astype(np.uint8).tobytes(),
+        transparency=len(palette),
+        disposal=1,  # a frame is laid over the one before
+        optimize=False,  # nothing is left to optimize, and with older Pillows it is slow
+        duration=10 * round(100 / fps),
+        loop=0,
+    )
+    with session.saving(Path(path)), session.new_file(path) as temporary:
+        temporary.write_bytes(gif)
     return Path(path)
 
 

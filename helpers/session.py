@@ -1,6 +1,7 @@
 """What a run needs to know of itself: where it writes, on what it computes, and whether its numbers count."""
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ import torch
 
 STARTED = time.time()  # the set-up cell imports this module before any other of the project
 ROOT = Path(__file__).resolve().parents[1]
+NOT_FILLED_IN = "not filled in yet"
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 
 # Reasons why the numbers of this run prove nothing. With one of them no claim is judged and
@@ -48,6 +50,33 @@ def new_file(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+class CannotSave(OSError):
+    """A file cannot be written."""
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Say what to do where the block, which writes to `path`, meets a full disk or a folder that is read-only.
+
+    Raises CannotSave with one sentence for any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotSave(
+            f"{shown(path)} cannot be saved ({error.strerror or error}): make room or allow writing there, and run "
+            "this again; all that was saved before is whole."
+        ) from error
+
+
+def check_saving(path: Path) -> None:
+    """Raise CannotSave if `path`, or the folder where it is to come, is read-only."""
+    nearest = next(place for place in (path, *path.parents) if place.exists())
+    with saving(path):
+        if not os.access(nearest, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
 def shown(path: Path) -> str:
     """Write a path inside the project from its root on, so that a saved notebook shows none of the machine's."""
     return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
@@ -63,15 +92,27 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def whose(root: Path) -> tuple[str, list[str]]:
+    """Return the group and its names as they stand in `root`/group.json; both are empty before they are filled in.
+
+    Raises ValueError with a sentence that says how to write the file.
+    """
+    try:
+        given = json.loads((root / "group.json").read_text(encoding="utf-8"))
+        return str(given["group"]).strip(), [name.strip() for name in given["names"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError('group.json should read {"group": "7", "names": ["...", "..."]}: write it so.') from error
+
+
+def signature(group: str, names: list[str]) -> str:
+    """Return the line by which a notebook shows whose it is."""
+    return f"group: {group or NOT_FILLED_IN}   names: {', '.join(names) or NOT_FILLED_IN}"
+
+
 def describe() -> None:
     """Print who hands this in, and the versions and hardware that the numbers below come from."""
-    try:
-        who = json.loads((ROOT / "group.json").read_text(encoding="utf-8"))
-        group, names = who["group"] or "not filled in yet", ", ".join(who["names"]) or "not filled in yet"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError('group.json at the root should read {"group": "...", "names": ["...", "..."]}.') from error
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    print(f"group: {group}   names: {names}   (from group.json)")
+    print(f"{signature(*whose(ROOT))}   (from group.json)")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} CPU cores, {gpu}")
     if QUICK:
         print('QUICK=1: a short smoke run. Its numbers mean nothing; it writes to "provisional/".')

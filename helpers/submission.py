@@ -37,8 +37,8 @@ class TooLarge(ValueError):
 def pack(assignment: Assignment, faults: list[str], to: Path, limit: float, root: Path) -> list[Path]:
     """Write the zips of an assignment, each below `limit` MB, into the folder `to`; return their paths.
 
-    Zips of the same name and of an earlier packing are replaced when all new ones are whole. The same files give the
-    same bytes. Raises TooLarge for a file that fits into no zip.
+    Zips of an earlier packing are replaced when all new ones are whole. The same files give the same bytes.
+    Raises TooLarge for a file that fits into no zip, session.CannotSave where the disk is full or `to` read-only.
     """
     name = stem(assignment, root) + ("_NOT-IN-ORDER" if faults else "")
     files = contents(assignment, faults, root)
@@ -46,18 +46,22 @@ def pack(assignment: Assignment, faults: list[str], to: Path, limit: float, root
     names = (
         [f"{name}.zip"] if len(parts) == 1 else [f"{name}_{i}-of-{len(parts)}.zip" for i in range(1, len(parts) + 1)]
     )
-    with tempfile.TemporaryDirectory(dir=made(to), prefix=".packing-") as folder:
-        for zip_name, part in zip(names, parts, strict=True):
-            write_zip(Path(folder) / zip_name, {f"{name}/{inner}": content for inner, content in part.items()})
-        for old in to.glob(f"{name}*.zip"):
-            if re.fullmatch(rf"{re.escape(name)}(_\d+-of-\d+)?\.zip", old.name):
-                old.unlink()
-        return [(Path(folder) / zip_name).replace(to / zip_name) for zip_name in names]
+    with session.saving(to):
+        to.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=to, prefix=".packing-") as folder:
+            for zip_name, part in zip(names, parts, strict=True):
+                write_zip(Path(folder) / zip_name, {f"{name}/{inner}": content for inner, content in part.items()})
+            old = {path.name for path in to.glob("*.zip") if re.fullmatch(rf"{name}(_\d+-of-\d+)?\.zip", path.name)}
+            if len(names) > 1:  # never parts of two packings side by side
+                remove(to, old)
+            paths = [(Path(folder) / zip_name).replace(to / zip_name) for zip_name in names]
+            remove(to, old - set(names))
+            return paths
 
 
-def made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def remove(folder: Path, names: set[str]) -> None:
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
 
 
 def stem(assignment: Assignment, root: Path) -> str:
@@ -188,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "pack" and (given.anyway or not faults):
             try:
                 paths = pack(ASSIGNMENTS[key], faults, given.to or session.ROOT / "handin", given.limit, session.ROOT)
-            except (TooLarge, OSError) as error:
+            except (TooLarge, session.CannotSave) as error:
                 print(f"  Nothing was written: {error}")
                 status = 1
                 continue

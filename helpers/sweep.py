@@ -19,6 +19,7 @@ Each process that uses a GPU holds some hundred MB of it and they take turns: wi
 Results of a CPU and of a GPU share one file, though they differ by rounding: a study may be continued on the other.
 """
 
+import errno
 import functools
 import itertools
 import json
@@ -63,7 +64,8 @@ def study(name: str, trial, configs, seeds, keep: bool = False) -> pd.DataFrame:
 
     In its worker a trial has one torch thread and flushes denormal numbers to zero. It seeds its own random numbers
     and loads its data itself. One that loads stand-in data unknown to this process raises a RuntimeError here;
-    ValueError or TypeError for anything unfit as a name, config, seed or result.
+    ValueError or TypeError for anything unfit as a name, config, seed or result; session.CannotSave where the disk is
+    full or the folder read-only.
     """
     trials = _trials(configs, seeds)
     path = _path(name, trial, keep)
@@ -78,6 +80,7 @@ def study(name: str, trial, configs, seeds, keep: bool = False) -> pd.DataFrame:
             print(f"{name}: {len(trials) - len(records)} of {len(trials)} trials are not yet kept: they run now")
         if not path.exists() and (others := list(path.parent.glob("*.jsonl"))):
             print(f"{name}: the trial's code is new; results of other code stay unused in {len(others)} files")
+        session.check_saving(path)  # before the first trial, not after hours
         finished = _all(functools.partial(_run, trial, list(session.caveats)), groups)
         with closing(finished), progress(initial=len(records), total=len(trials), desc=name) as bar:
             for (configs_done, seed), outcome in finished:
@@ -301,10 +304,13 @@ def _append(path: Path, configs, seed, results, seconds, error) -> dict:
         for config, result in zip(configs, results or [{}] * len(configs), strict=True)
     ]
     lines = [b"\n" + json.dumps(record).encode() for record in records]  # the break comes first, to end a torn line
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab", buffering=0) as file:
-        file.write(b"".join(lines))
-        os.fsync(file.fileno())
+    content = b"".join(lines)
+    with session.saving(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab", buffering=0) as file:
+            if file.write(content) < len(content):  # the disk became full within them
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
     return _parse(lines)
 
 

@@ -164,17 +164,6 @@ def test_frames_that_fail_half_way_leave_the_folder_as_it_was(old, tmp_path):
     assert [file.read_bytes() for file in tmp_path.iterdir()] == ([old] if old else [])
 
 
-def test_encoder_that_fails_half_way_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
-    def fail(path, *arguments, **options):
-        path.write_bytes(b"GIF89a")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(movie.iio, "imwrite", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_gif(tmp_path / "a.gif", pictures(2, 3), 10)
-    assert not any(tmp_path.iterdir())
-
-
 def test_frames_may_be_overwritten_after_they_were_given(tmp_path):
     def same_array():
         frame = np.zeros((4, 4, 3), np.uint8)

@@ -70,7 +70,9 @@ def bundle(tmp_path, movie):
         nbformat.write(notebook(), root / "notebooks" / f"{name}.ipynb")
     for name in handin.movie_names():
         (root / "gifs" / f"{name}.gif").write_bytes(movie)
-    findings = "1. He learns best. Why. It keeps the signal.\n\n2. Odd: nothing else matters, because of batch norm.\n"
+    findings = (
+        f"{SHOWN}1. He learns best. Why. It keeps the signal.\n\n2. Odd: nothing else matters, because of batch norm.\n"
+    )
     (root / "gifs" / "findings.txt").write_text(findings, encoding="utf-8")
     return root
 
@@ -165,9 +167,9 @@ SHEET_3 = {
     "truncated": (lambda root: some_movie(root).write_bytes(some_movie(root).read_bytes()[:99]), "gif (cannot|has)"),
     "no movie": (lambda root: some_movie(root).write_text("GIF"), "gif cannot be read"),
     "frames": (lambda root: Image.new("P", (2, 2)).save(some_movie(root)), "has 1 frames instead of 100"),
-    "one finding": (lambda root: findings(root, "1. Odd. Why. So.\n2. Odd.\n"), "has 1 findings with a why"),
+    "one finding": (lambda root: findings(root, SHOWN + "1. Odd. Why. So.\n2. Odd.\n"), "has 1 findings with a why"),
     "no findings": (lambda root: (root / "gifs" / "findings.txt").unlink(), "findings.txt cannot be read"),
-    "names": (lambda root: findings(root, "Group: not filled in.\n1. A. Why. B.\n2. C. Why. D.\n"), "no group"),
+    "names": (lambda root: findings(root, "1. A. Why. B.\n2. C. Why. D.\n"), "does not show group and names"),
 }
 
 
