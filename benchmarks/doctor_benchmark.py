@@ -37,7 +37,7 @@ def interval(right: int, of: int) -> tuple[float, float]:
     """Return Wilson's interval of 95 % for a share."""
     z, share = 1.96, right / of
     middle, width = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return (middle - width) / (1 + z * z / of), (middle + width) / (1 + z * z / of)
+    return max(0.0, (middle - width) / (1 + z * z / of)), (middle + width) / (1 + z * z / of)
 
 
 def rate(flags: pd.Series) -> str:

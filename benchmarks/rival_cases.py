@@ -112,4 +112,6 @@ def study(part: str) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
+    if missing := [package.missing() for package in PACKAGES.values() if package.missing()]:
+        sys.exit(missing[0])  # or it would be kept as one that cannot watch
     print(study(sys.argv[1]))

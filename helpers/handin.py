@@ -4,16 +4,16 @@ import ast
 import getpass
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from IPython.core.inputtransformer2 import TransformerManager
 from PIL import Image
 
 from helpers import session
 
-LIMIT = 20  # MB a file: Moodle takes the smallest of several limits, of which 20 MB is a common one
 GROUP_SIZE = 3  # at most
 FRAMES = 100  # of a movie: one for each batch
 
@@ -43,35 +43,53 @@ ASSIGNMENTS = {
 }
 
 
-class BadGroup(ValueError):
-    """group.json does not say who hands this in."""
+class BadNotebook(ValueError):
+    """A notebook cannot be read."""
 
 
 def group_of(root: Path) -> tuple[str, list[str]]:
-    """Return group and names; raises BadGroup with a sentence that says what to do."""
-    try:
-        group, names = session.whose(root)
-    except ValueError as error:
-        raise BadGroup(str(error)) from error
-    if not group:
-        raise BadGroup("group.json names no group: write its number or name into it.")
-    if not names or not all(names):
-        raise BadGroup("group.json has no names, or an empty one: write all of them into it.")
+    """Return group and names; raises ValueError with a sentence that says what to do."""
+    group, names = session.whose(root)
+    if not group.strip("."):
+        raise ValueError("group.json names no group: write its number or name into it.")
+    if not names or not all(name.strip(".") for name in names):
+        raise ValueError("group.json has no names, or an empty one: write all of them into it.")
+    if any("," in name for name in names):
+        raise ValueError('group.json has several names in one pair of quotes: write ["...", "..."].')
     if len(names) > GROUP_SIZE:
-        raise BadGroup(f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most.")
+        raise ValueError(f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most.")
     return group, names
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Return a notebook; raises BadNotebook with a sentence that says what to do."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except FileNotFoundError as error:
+        raise BadNotebook("it is missing: put it back into notebooks/.") from error
+    except Exception as error:  # of many kinds, from what is no JSON to what is no notebook
+        raise BadNotebook("it is no notebook, or half of one: take the file anew and run it.") from error
+    return notebook
+
+
+def parsed(source: str) -> ast.Module:
+    """Return the syntax tree of a cell, whose magics become calls; an empty one for what is no Python."""
+    try:
+        return ast.parse(TransformerManager().transform_cell(source))
+    except SyntaxError:
+        return ast.Module([], [])
 
 
 # ---- faults, each a sentence
 
 
-def faults_of(assignment: Assignment, root: Path, limit: float = LIMIT) -> list[str]:
+def faults_of(assignment: Assignment, root: Path) -> list[str]:
     """Return what keeps an assignment from being handed in, a sentence each."""
-    faults = []
+    faults, who = [], None
     try:
         who = group_of(root)
-    except BadGroup as error:
-        who = None
+    except ValueError as error:
         faults.append(str(error))
     for name in assignment.notebooks:
         path = root / "notebooks" / f"{name}.ipynb"
@@ -79,18 +97,12 @@ def faults_of(assignment: Assignment, root: Path, limit: float = LIMIT) -> list[
     if assignment.movies:
         faults += movie_faults(root / "gifs")
         faults += findings_faults(root / "gifs" / "findings.txt", who)
-    for path in files_of(assignment, root):
-        if path.stat().st_size > limit * 1e6:
-            size = path.stat().st_size / 1e6
-            faults.append(f"{path.name} has {size:.1f} MB, more than the {limit:g} of an upload: make it smaller.")
     return faults
 
 
-def files_of(assignment: Assignment, root: Path) -> list[Path]:
-    """Return the files that an assignment is made of, those that are there."""
-    paths = [root / "notebooks" / f"{name}.ipynb" for name in assignment.notebooks]
-    paths += sorted((root / "gifs").glob("*")) if assignment.movies else []
-    return [path for path in paths if path.is_file() and not path.name.startswith(".")]  # of a run that was killed
+def shows(text: str, who: tuple[str, list[str]]) -> bool:
+    """Tell whether a line of the text is the signature of a group."""
+    return bool(re.search(rf"(?m)^{re.escape(session.signature(*who))}(   \(from group.json\))?$", text))
 
 
 RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
@@ -99,15 +111,12 @@ RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
 def notebook_faults(path: Path, who: tuple[str, list[str]] | None) -> Iterator[str]:
     """Yield what a saved notebook should not be handed in with; `who` is its group, where that is known."""
     try:
-        notebook = nbformat.read(path, as_version=4)
-    except FileNotFoundError:
-        yield "it is missing: put it back into notebooks/."
-        return
-    except Exception:  # of many kinds, from what is no JSON to what is no notebook
-        yield "it is no notebook, or half of one: take the file anew and run it."
+        notebook = read_notebook(path)
+    except BadNotebook as error:
+        yield str(error)
         return
     cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    if notebook.metadata.get("colab", {}).get("private_outputs"):
+    if (notebook.metadata.get("colab") or {}).get("private_outputs"):
         yield 'Colab leaves its outputs out: untick "omit code cell output" in Edit > Notebook settings, and run it.'
     if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
         yield f"it was not saved after a whole run in order: {RUN_AGAIN}."
@@ -116,7 +125,7 @@ def notebook_faults(path: Path, who: tuple[str, list[str]] | None) -> Iterator[s
     for i, cell in enumerate(cells, 1):
         for output in cell.outputs:
             if output.output_type == "error":
-                yield f"code cell {i} ends with {output.ename}: mend it, {RUN_AGAIN}."
+                yield f"code cell {i} ends with {' '.join(output.ename.split())}: mend it, {RUN_AGAIN}."
             if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
                 yield f"code cell {i} shows a widget, which is dead in a saved notebook: print instead."
     yield from text_faults([[text_of(output) for output in cell.outputs] for cell in cells], who)
@@ -131,53 +140,72 @@ def text_faults(texts: list[list[str]], who: tuple[str, list[str]] | None) -> It
         yield f"it ran on stand-in data: see data/README.md for the real ones, {RUN_AGAIN}."
     if failed := re.findall(r"(?m)^FAILS: ([^:\n]+)", whole):
         yield f'a claim failed ("{failed[0]}"): the text or the code is wrong, mend it and {RUN_AGAIN}.'
-    if who and session.signature(*who) not in whole:
+    if who and not shows(whole, who):
         yield f"it does not show group and names of group.json: {RUN_AGAIN}."
-    names = who[1] if who else []
     for i, outputs in enumerate(texts, 1):
-        if found := private("\n".join(outputs), names):
+        if found := private("\n".join(outputs)):
             yield f"code cell {i} shows {found}, which is of your own machine: print less, and {RUN_AGAIN}."
 
 
 def text_of(output) -> str:
-    """Return all text of an output."""
+    """Return all text of an output, also of a vector graphic, and not the bytes of a picture."""
     data = output.get("data", {})
-    texts = [str(data[kind]) for kind in data if kind.startswith("text/")]
+    texts = [str(data[kind]) for kind in data if not kind.startswith("image/") or kind == "image/svg+xml"]
     return "\n".join([output.get("text", ""), *texts, *output.get("traceback", [])])
 
 
-SHOWING = {"print", "display", "claim", "summary"}
+SHOWING = {"print", "display", "describe", "claim", "summary"}
+SILENT = {"append", "extend", "insert", "remove", "sort", "update", "add", "clear", "close", "seed", "backward", "step"}
+SILENT |= {"run_line_magic", "run_cell_magic", "system"}  # what magics become
 
 
 def should_show(source: str) -> bool:
-    """Tell whether a cell prints, or ends with the name of something to show."""
-    try:
-        body = ast.parse(source).body
-    except SyntaxError:  # a magic of IPython
-        return False
-    calls = [node.value for node in body if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
-    called = {getattr(call.func, "id", getattr(call.func, "attr", "")) for call in calls}
+    """Tell whether a cell prints outside its functions, or ends with a value."""
+    body = parsed(source).body
+    if called_at_once(body) & SHOWING:
+        return True
     last = body[-1] if body else None
-    shows_name = isinstance(last, ast.Expr) and isinstance(last.value, ast.Name) and not source.rstrip().endswith(";")
-    return bool(called & SHOWING) or shows_name
+    if not isinstance(last, ast.Expr) or isinstance(last.value, ast.Constant) or source.rstrip().endswith(";"):
+        return False
+    return not (isinstance(last.value, ast.Call) and name_of(last.value) in SILENT)
 
 
-HOMES = re.compile(r"(?<![\w.:/-])(?:/(?:home|Users|root|tmp|mnt|private)/[\w.-]|[A-Za-z]:\\+Users\\+)[^\s'\"<>)]*")
+def called_at_once(statements: Iterable[ast.AST]) -> set[str]:
+    """Return the names of functions that are called as statements, in loops and blocks too, not in definitions."""
+    names = set()
+    for statement in statements:
+        if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+            names.add(name_of(statement.value))
+        elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names |= called_at_once(ast.iter_child_nodes(statement))
+    return names
+
+
+def name_of(call: ast.Call) -> str:
+    return getattr(call.func, "id", getattr(call.func, "attr", ""))
+
+
+HOMES = re.compile(
+    r"(?:file://|(?<![\w./-]))(?:/(?:home|Users|root|tmp|mnt|media|private|Volumes|var/folders)/[\w.-]"
+    r"|[A-Za-z]:[\\/]+Users[\\/]+)[^\s'\"<>)&]*",
+    re.IGNORECASE,
+)
+NO_TEXT = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|;base64,[\w+/=]*")  # colours of a terminal, pictures in HTML
 NOBODY = {"root", "user", "admin", "colab", "jovyan", "runner"}  # names of accounts that tell nothing
 
 
-def private(text: str, names: list[str]) -> str:
-    """Return a path or the user name of the own machine in a text, "" if there is none; `names` may be shown."""
+def private(text: str) -> str:
+    """Return what in a text tells of the own machine, a path or the name of the user's account; "" if nothing does."""
+    text = NO_TEXT.sub("", text)
     if path := HOMES.search(text):
         return path[0]
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # it has none
         return ""
-    for name in names:
-        text = text.replace(name, "")
-    known = user.lower() not in NOBODY and len(user) > 2
-    return user if known and re.search(rf"\b{re.escape(user)}\b", text) else ""
+    # in a path or an address only: "max" is also a word, and "adam" an optimizer
+    named = re.search(rf"(?<=[/\\@]){re.escape(user)}(?![\w-])|\b{re.escape(user)}@", text)
+    return user if named and user.lower() not in NOBODY else ""
 
 
 def numbers(values: list[int]) -> str:
@@ -210,7 +238,7 @@ def movie_faults(folder: Path) -> Iterator[str]:
 def frames_of(path: Path) -> int:
     """Return the number of frames of a movie, 0 if it cannot be read."""
     try:
-        with Image.open(path) as movie:
+        with Image.open(path, formats=["GIF"]) as movie:
             count = getattr(movie, "n_frames", 1)
             movie.seek(count - 1)
             movie.load()
@@ -219,16 +247,22 @@ def frames_of(path: Path) -> int:
         return 0
 
 
+NUMBERED = re.compile(r"(?mi)^[\s#*-]*(?:finding\s*)?\d+\s*[.):]")
+REASON = re.compile(r"\b(why|because|reasons?|warum|weil|Grund)\b", re.IGNORECASE)
+
+
 def findings_faults(path: Path, who: tuple[str, list[str]] | None) -> Iterator[str]:
     """Yield what is wrong with the text of the two findings."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        yield f"{path.name} cannot be read: run 04_cifar10_gif_sweep, which writes it."
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        yield f"{path.name} is missing: run 04_cifar10_gif_sweep, which writes it."
         return
-    findings = re.split(r"(?m)^\s*\d+\.\s", text)[1:]
-    reasoned = [finding for finding in findings if re.search(r"\b(why|because|reason)\b", finding, re.IGNORECASE)]
+    except (OSError, UnicodeDecodeError):
+        yield f"{path.name} cannot be read: save it as UTF-8."
+        return
+    reasoned = [finding for finding in NUMBERED.split(text)[1:] if REASON.search(finding)]
     if len(reasoned) < 2:
-        yield f"{path.name} has {len(reasoned)} findings with a why, the sheet asks for two: number them, say why."
-    if who and session.signature(*who) not in text:
+        yield f'{path.name} has {len(reasoned)} findings with a why, the sheet asks for two: begin them "1." and "2.".'
+    if who and not shows(text, who):
         yield f"{path.name} does not show group and names of group.json: run 04_cifar10_gif_sweep."

@@ -98,8 +98,11 @@ def whose(root: Path) -> tuple[str, list[str]]:
     Raises ValueError with a sentence that says how to write the file.
     """
     try:
-        given = json.loads((root / "group.json").read_text(encoding="utf-8"))
-        return str(given["group"]).strip(), [name.strip() for name in given["names"]]
+        given = json.loads((root / "group.json").read_text(encoding="utf-8-sig"))  # Windows may put a mark in front
+        group, names = given["group"], given["names"]
+        if not isinstance(group, (str, int)) or not isinstance(names, list):
+            raise TypeError
+        return str(group).strip(), [name.strip() for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError('group.json should read {"group": "7", "names": ["...", "..."]}: write it so.') from error
 

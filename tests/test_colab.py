@@ -42,7 +42,9 @@ def found(content, monkeypatch):
 @pytest.fixture(scope="module")
 def zipped(tmp_path_factory):
     """Pack Assignment 1 as it is."""
-    [path] = submission.pack(ASSIGNMENTS["1"], ["only a test"], tmp_path_factory.mktemp("zip"), 20, session.ROOT)
+    [path] = submission.write(
+        submission.packed(ASSIGNMENTS["1"], session.ROOT, 20, ["only a test"]), tmp_path_factory.mktemp("zip")
+    )
     return path
 
 
@@ -61,6 +63,20 @@ def test_zip_of_the_folder_without_a_folder_in_it(content, monkeypatch):
     with ZipFile(content / "bundle (1).zip", "w") as archive:
         archive.writestr("helpers/session.py", "")
     assert found(content, monkeypatch) == content / "bundle"
+
+
+def test_zip_in_parts_is_unpacked_into_one_folder(content, monkeypatch):
+    for number, name in enumerate(("helpers/session.py", "gifs/uniform.gif"), 1):
+        with ZipFile(content / f"Sheet-3_{number}-of-2.zip", "w") as archive:
+            archive.writestr(f"Sheet-3/{name}", "")
+    assert found(content, monkeypatch) == content / "bundle" / "Sheet-3"
+    assert (content / "bundle" / "Sheet-3" / "gifs" / "uniform.gif").exists()
+
+
+def test_zip_that_is_still_uploaded_is_passed_over(content, zipped, monkeypatch):
+    (content / zipped.name).write_bytes(zipped.read_bytes()[:10_000])
+    with pytest.raises(FileNotFoundError, match="in Colab upload the bundle's zip"):
+        found(content, monkeypatch)
 
 
 def test_other_zips_stay_as_they_are(content, monkeypatch):

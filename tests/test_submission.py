@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from zipfile import ZipFile
 
 import nbformat
@@ -97,6 +98,17 @@ def edited(change):
     return edit
 
 
+def edited_json(change):
+    """Return a function that changes the cells of the first notebook without nbformat, which would mend them."""
+
+    def edit(root):
+        given = json.loads(path_of(root).read_text(encoding="utf-8"))
+        change(given["cells"])
+        path_of(root).write_text(json.dumps(given), encoding="utf-8")
+
+    return edit
+
+
 def added(*outputs, source="print(x)"):
     return edited(lambda given: given.cells.append(cell(5, source, *outputs)))
 
@@ -135,7 +147,23 @@ FAULTS = {
     "no names": (group(names=[]), "has no names"),
     "an empty name": (group(names=["Ada", " "]), "has no names, or an empty one"),
     "four names": (group(names=["A", "B", "C", "D"]), "4 names: a group has 3 at most"),
-    "names as text": (group(names="Ada"), "does not show group"),
+    "names as text": (group(names="Ada"), "group.json should read"),
+    "a number as name": (group(names=[7]), "group.json should read"),
+    "group null": (group(group=None), "group.json should read"),
+    "names in one": (group(names=["Ada, Karl"]), "several names in one pair of quotes"),
+    "as in the example": (group(names=["...", "..."]), "has no names, or an empty one"),
+    "fewer names": (group(names=GROUP["names"][:1]), "does not show group and names of group.json"),
+    "no output of an expression": (added(source="table.round(2)"), "cell 5 should show something"),
+    "no output in a loop": (added(source="for x in y:\n    print(x)"), "cell 5 should show something"),
+    "invalid": (
+        edited_json(lambda cells: cells[3].update(outputs=[{"output_type": "display_data"}])),
+        "is no notebook",
+    ),
+    "no source": (edited_json(lambda cells: cells[3].pop("source")), "is no notebook"),
+    "path in a picture": (
+        added(new_output("display_data", {"image/svg+xml": f"<svg>{HOME}/a</svg>"})),
+        f"cell 5 shows {HOME}/a",
+    ),
     "no group.json": (lambda root: (root / "group.json").unlink(), "group.json should read"),
 }
 
@@ -149,13 +177,42 @@ def test_a_fault_is_said_in_one_sentence(spoil, sentence, bundle):
     assert len(faults) <= 2
 
 
-def test_the_own_name_is_no_secret_where_it_is_a_name_of_the_group(bundle, monkeypatch):
-    added(text("written by kurt"))(bundle)
-    monkeypatch.setattr(handin.getpass, "getuser", lambda: "kurt")
-    [fault] = faults_of(ASSIGNMENTS["1"], bundle)
-    assert "cell 5 shows kurt" in fault
-    monkeypatch.setattr(handin.getpass, "getuser", lambda: "Gödel")
+QUIET = [
+    "x = 1",
+    "rows.append(3)",
+    "%matplotlib inline",
+    "figure;",
+    "def f():\n    print(1)",
+    '"""Text."""',
+    "# nothing",
+]
+
+
+@pytest.mark.parametrize("source", QUIET)
+def test_cells_that_show_nothing_are_in_order_without_outputs(source, bundle):
+    added(source=source)(bundle)
     assert faults_of(ASSIGNMENTS["1"], bundle) == []
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        f"file://{HOME}/x", f"saved to:{HOME}", f"PATH=/usr/bin:{HOME}", f"\x1b[32m{HOME}", "Path('C:/Users/ada')",
+        "c:" + r"\users\ada", "/".join(("", "Volumes", "disk")), "ada@laptop", "/data/ada/runs",
+    ],
+)  # fmt: skip
+def test_what_tells_of_the_own_machine_is_found(shown, monkeypatch):
+    monkeypatch.setattr(handin.getpass, "getuser", lambda: "ada")
+    assert handin.private(f"some text {shown} and more")
+
+
+@pytest.mark.parametrize(
+    "shown", ["ada is the group", "https://example.org/home/x", "/content/bundle", "runs/ada-1", "a/tmp/b"]
+)
+def test_other_texts_are_not_accused(shown, monkeypatch):
+    monkeypatch.setattr(handin.getpass, "getuser", lambda: "ada")
+    assert not handin.private(shown)
+    assert not handin.private('<img src="data:image/png;base64,iVBO/ada/tmp/ada">')
 
 
 def some_movie(root):
@@ -168,7 +225,7 @@ SHEET_3 = {
     "no movie": (lambda root: some_movie(root).write_text("GIF"), "gif cannot be read"),
     "frames": (lambda root: Image.new("P", (2, 2)).save(some_movie(root)), "has 1 frames instead of 100"),
     "one finding": (lambda root: findings(root, SHOWN + "1. Odd. Why. So.\n2. Odd.\n"), "has 1 findings with a why"),
-    "no findings": (lambda root: (root / "gifs" / "findings.txt").unlink(), "findings.txt cannot be read"),
+    "no findings": (lambda root: (root / "gifs" / "findings.txt").unlink(), "findings.txt is missing"),
     "names": (lambda root: findings(root, "1. A. Why. B.\n2. C. Why. D.\n"), "does not show group and names"),
 }
 
@@ -184,12 +241,20 @@ def test_a_part_of_sheet_3_that_is_missing_is_said(spoil, sentence, bundle):
     assert re.search(sentence, fault)
 
 
-def test_a_file_that_is_too_large_is_said(bundle):
-    [fault] = faults_of(ASSIGNMENTS["1"], bundle, limit=0.0005)
-    assert re.search(r"01_low_level_mlp.ipynb has 0.0 MB, more than the 0.0005 of an upload", fault)
+FINDINGS = ["1. Odd. Why. So.\n2. Even. Because.\n", "1) weil\n\n2) Grund\n", "**Finding 1:** why\n\n# 2. reason\n"]
+
+
+@pytest.mark.parametrize("text", FINDINGS)
+def test_findings_may_be_numbered_in_other_ways(text, bundle):
+    (bundle / "gifs" / "findings.txt").write_text(SHOWN + text, encoding="utf-8-sig")
+    assert faults_of(ASSIGNMENTS["3"], bundle) == []
 
 
 # ---- the zips
+
+
+def pack(root, to, key="1", limit=20):
+    return submission.write(submission.packed(ASSIGNMENTS[key], root, limit, []), to)
 
 
 def names_in(path):
@@ -199,12 +264,12 @@ def names_in(path):
 
 
 def test_a_zip_holds_what_its_notebook_needs_and_nothing_else(bundle, tmp_path):
-    [path] = submission.pack(ASSIGNMENTS["1"], [], tmp_path / "to", 20, bundle)
+    [path] = pack(bundle, tmp_path / "to")
     assert path.name == "Assignment-1_group-Grueppe-7.zip"
     inner = [name.removeprefix("Assignment-1_group-Grueppe-7/") for name in names_in(path)]
     assert sorted(inner) == sorted([
-        "01_low_level_mlp.html", "notebooks/01_low_level_mlp.ipynb", "helpers/__init__.py", "helpers/session.py",
-        "helpers/claims.py", "helpers/style.mplstyle",
+        "notebooks/01_low_level_mlp.html", "notebooks/01_low_level_mlp.ipynb",
+        "helpers/__init__.py", "helpers/session.py", "helpers/claims.py", "helpers/style.mplstyle",
         "requirements.txt", "group.json", "benchmarks/speed.md", "runs/kept/01-study/a.jsonl",
     ])  # fmt: skip
 
@@ -213,13 +278,37 @@ def test_kept_studies_go_with_their_notebooks(bundle):
     for study in ("07-doctor", "doctor-rivals", "02-other"):
         (bundle / "runs" / "kept" / study).mkdir()
         (bundle / "runs" / "kept" / study / "a.jsonl").touch()
-    names = submission.contents(ASSIGNMENTS["more"], [], bundle)
+    names = submission.contents(ASSIGNMENTS["more"], bundle, [])
     assert {name.split("/")[2] for name in names if name.startswith("runs/")} == {"07-doctor", "doctor-rivals"}
 
 
-def test_the_command_says_in_a_sentence_that_a_file_is_too_large(command, capsys):
-    assert command("pack", "1", "--limit", "0.01") == 1
-    assert "Nothing was written: 01_low_level_mlp.html has" in capsys.readouterr().out
+def test_what_editors_and_killed_runs_leave_behind_stays_out(bundle):
+    for name in ("helpers/.DS_Store", "helpers/style.mplstyle~", "gifs/.a.gif.7.part", "runs/kept/01-study/.a.part"):
+        (bundle / name).touch()
+    for key in ("1", "3"):
+        names = submission.contents(ASSIGNMENTS[key], bundle, [])
+        assert [name for name in names if name.rpartition("/")[2][0] == "." or name[-1] == "~"] == []
+
+
+def test_a_module_beside_the_notebook_goes_with_it_and_its_neighbours_do_not(bundle):
+    for name in ("mine.py", "notebooks/own.py"):
+        (bundle / name).touch()
+    (bundle / "exam.txt").touch()
+    added(source="!ls\nx = !ls\n%matplotlib inline\nfrom __future__ import annotations\nimport mine, own")(bundle)
+    added(source="%%bash\nls; fi")(bundle)
+    added(source="this is no Python")(bundle)
+    names = submission.contents(ASSIGNMENTS["1"], bundle, [])
+    assert {"mine.py", "notebooks/own.py", "helpers/claims.py"} <= set(names) and "exam.txt" not in names
+
+
+@pytest.mark.parametrize("word", ["check", "pack"])
+def test_a_file_that_is_too_large_is_said(word, command, capsys, bundle):
+    assert command(word, "1", "--limit", "0.01") == 1
+    said = capsys.readouterr().out
+    assert (
+        "- notebooks/01_low_level_mlp.html has" in said and "MB when packed, an upload 0.01: make it smaller." in said
+    )
+    assert not (bundle / "handin").exists()
 
 
 def test_pages_hold_figures_and_movies(bundle, movie, tmp_path):
@@ -227,34 +316,60 @@ def test_pages_hold_figures_and_movies(bundle, movie, tmp_path):
 
     gif = base64.b64encode(movie).decode()
     added(new_output("display_data", {"image/gif": gif, "text/plain": "<Movie>"}), source="movie")(bundle)
-    page = submission.as_html(bundle / "notebooks" / "01_low_level_mlp.ipynb").decode()
+    page = submission.contents(ASSIGNMENTS["1"], bundle, [])["notebooks/01_low_level_mlp.html"].decode()
     assert f"data:image/gif;base64,{gif}" in page
     assert "data:image/png;base64," in page
 
 
 def test_the_same_content_gives_the_same_bytes(bundle, tmp_path):
-    first, second = (submission.pack(ASSIGNMENTS["3"], [], tmp_path / to, 20, bundle)[0] for to in ("a", "b"))
+    first, second = (pack(bundle, tmp_path / to, "3")[0] for to in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_the_same_notebook_gives_the_same_page_where_its_cells_have_no_ids(bundle):
+    given = json.loads(path_of(bundle).read_text(encoding="utf-8"))
+    for one in given["cells"]:
+        one.pop("id", None)
+    path_of(bundle).write_text(json.dumps(given), encoding="utf-8")
+    first, second = (submission.contents(ASSIGNMENTS["1"], bundle, []) for _ in range(2))
+    assert first == second
+
+
 def test_parts_stay_below_the_limit_and_together_hold_everything(bundle, tmp_path):
-    [whole] = submission.pack(ASSIGNMENTS["3"], [], tmp_path / "whole", 20, bundle)
+    [whole] = pack(bundle, tmp_path / "whole", "3")
     limit = 0.4 * whole.stat().st_size / 1e6
-    parts = submission.pack(ASSIGNMENTS["3"], [], tmp_path / "parts", limit, bundle)
+    parts = pack(bundle, tmp_path / "parts", "3", limit)
     assert len(parts) >= 3
     assert all(part.stat().st_size <= limit * 1e6 for part in parts)
     assert [part.name[-11:] for part in parts] == [f"_{i}-of-{len(parts)}.zip" for i in range(1, len(parts) + 1)]
     assert sorted(name for part in parts for name in names_in(part)) == sorted(names_in(whole))
-    again = submission.pack(ASSIGNMENTS["3"], [], tmp_path / "parts", 20, bundle)
+    again = pack(bundle, tmp_path / "parts", "3")
     assert list((tmp_path / "parts").iterdir()) == again  # no part of the earlier packing is left
 
 
 def test_a_file_that_fits_into_no_part_is_named_and_nothing_is_lost(bundle, tmp_path):
-    [old] = submission.pack(ASSIGNMENTS["1"], [], tmp_path, 20, bundle)
+    [old] = pack(bundle, tmp_path)
     before = old.read_bytes()
-    with pytest.raises(submission.TooLarge, match=r"01_low_level_mlp.html has .* raise --limit"):
-        submission.pack(ASSIGNMENTS["1"], [], tmp_path, 0.01, bundle)
+    with pytest.raises(submission.TooLarge, match=r"01_low_level_mlp.html has .* make it smaller"):
+        pack(bundle, tmp_path, "1", 0.01)
     assert old.read_bytes() == before
+
+
+def test_a_zip_that_cannot_be_replaced_leaves_all_as_it_was(bundle, tmp_path, monkeypatch):
+    limit = 0.4 * pack(bundle, tmp_path, "3")[0].stat().st_size / 1e6
+    before = {path.name: path.read_bytes() for path in map(Path, pack(bundle, tmp_path, "3", limit))}
+    replace = Path.replace
+
+    def open_elsewhere(path, target):
+        if "_2-of-" in path.name:
+            raise PermissionError(13, "in use")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", open_elsewhere)
+    with pytest.raises(session.CannotSave, match="in use"):
+        pack(bundle, tmp_path, "3", limit)
+    after = {path.name: path.read_bytes() for path in tmp_path.glob("*.zip")}
+    assert after == before
 
 
 NAMES = {
@@ -298,6 +413,17 @@ def test_nothing_is_written_if_the_check_fails_unless_told_to(command, bundle, c
     assert path.name == "Assignment-1_group-Grueppe-7_NOT-IN-ORDER.zip"
     with ZipFile(path) as archive:
         assert b"KeyError" in archive.read("Assignment-1_group-Grueppe-7_NOT-IN-ORDER/NOT_IN_ORDER.txt")
+    nbformat.write(notebook(), path_of(bundle))
+    assert command("pack", "1") == 0
+    assert [path.name for path in (bundle / "handin").iterdir()] == ["Assignment-1_group-Grueppe-7.zip"]
+
+
+def test_half_a_notebook_is_packed_as_it_is_if_told_to(command, bundle):
+    FAULTS["truncated"][0](bundle)
+    assert command("pack", "--anyway") == 1
+    [path] = (bundle / "handin").glob("Assignment-1*.zip")
+    assert [name for name in names_in(path) if "01_low" in name] == [f"{path.stem}/notebooks/01_low_level_mlp.ipynb"]
+    assert len(list((bundle / "handin").glob("*.zip"))) == len(ASSIGNMENTS)
 
 
 @pytest.mark.parametrize("arguments", [("check", "4"), ("pack", "--limit", "0"), ("send",)])
@@ -320,13 +446,13 @@ def slowly(path, files):
     time.sleep(60)
 
 submission.write_zip = slowly
-submission.pack(ASSIGNMENTS["1"], [], Path(sys.argv[2]), 20, Path(sys.argv[1]))
+submission.write(submission.packed(ASSIGNMENTS["1"], Path(sys.argv[1]), 20, []), Path(sys.argv[2]))
 """
 
 
 def test_kill_9_leaves_the_old_zip_and_nothing_that_looks_like_one(bundle, tmp_path):
     to = tmp_path / "to"
-    [old] = submission.pack(ASSIGNMENTS["1"], [], to, 20, bundle)
+    [old] = pack(bundle, to)
     before = old.read_bytes()
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, str(bundle), str(to)], cwd=session.ROOT, stdout=subprocess.PIPE
