@@ -1,6 +1,7 @@
 """A short hash of what a function computes: of its code, the project's code that it calls, and their constants."""
 
 import ast
+import copy
 import functools
 import hashlib
 import inspect
@@ -130,10 +131,16 @@ def _definition(thing) -> list:
         first_line = min(part.lineno for part in [node, *getattr(node, "decorator_list", [])])
         return is_class or first_line == thing.__code__.co_firstlineno
 
-    nodes = [node for node in ast.walk(ast.parse(_source(thing))) if defines(node)]
+    nodes = [node for node in _definitions(_source(thing)) if defines(node)]
     if not nodes or (len(nodes) > 1 and not is_class):
         raise ValueError(f"The source of {name} cannot be told: define it in a cell or a file, one lambda on a line.")
-    return nodes
+    return copy.deepcopy(nodes)  # to be stripped
+
+
+@functools.lru_cache
+def _definitions(text: str) -> list:
+    """Return the syntax trees of all functions and classes of a file or cell, which takes longer than all the rest."""
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, (*FUNCTIONS, ast.ClassDef))]
 
 
 def _source(thing) -> str:
