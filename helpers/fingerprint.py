@@ -81,7 +81,8 @@ class _Reader:
             return "function", defaults, self.code(_definition(value), value.__globals__, closure)
         if isinstance(value, type) and _ours(_home(value)):
             return "class", self.code(_definition(value), _home(value), {})
-        if inspect.isroutine(value) or isinstance(value, (type, np.ufunc)) or hasattr(value, "__wrapped__"):
+        is_class = issubclass(type(value), type)  # isinstance is true of list[int] in Python 3.10
+        if inspect.isroutine(value) or is_class or isinstance(value, np.ufunc) or hasattr(value, "__wrapped__"):
             package = str(getattr(value, "__module__", None)).split(".")[0]  # modules move within it
             label, wrapped = value.__name__, getattr(value, "__wrapped__", None)  # by a decorator of another package
             return "other", package, label, getattr(value, "__qualname__", label), self.value(wrapped, name)

@@ -326,6 +326,7 @@ def test_the_same_content_gives_the_same_bytes(bundle, tmp_path):
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:Cell is missing an id")
 def test_the_same_notebook_gives_the_same_page_where_its_cells_have_no_ids(bundle):
     given = json.loads(path_of(bundle).read_text(encoding="utf-8"))
     for one in given["cells"]:
