@@ -221,7 +221,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m helpers.submission", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("check", "pack"))
     parser.add_argument("which", nargs="*", help=f"of {', '.join(ASSIGNMENTS)}; all of them if none is given")
-    parser.add_argument("--limit", type=float, default=LIMIT, help="MB a file of an upload may have (%(default)s, a common limit of Moodle)")
+    common = "MB a file of an upload may have (%(default)s, a common limit of Moodle)"
+    parser.add_argument("--limit", type=float, default=LIMIT, help=common)
     parser.add_argument("--to", type=Path, help="folder of the zips (handin)")
     parser.add_argument("--anyway", action="store_true", help="pack in spite of faults; the zip then says so")
     given = parser.parse_args(arguments)
