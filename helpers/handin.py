@@ -4,11 +4,13 @@ import ast
 import getpass
 import itertools
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from IPython.core.displayhook import DisplayHook
 from IPython.core.inputtransformer2 import TransformerManager
 from PIL import Image
 
@@ -54,8 +56,8 @@ def group_of(root: Path) -> tuple[str, list[str]]:
         raise ValueError("group.json names no group: write its number or name into it.")
     if not names or not all(name.strip(".") for name in names):
         raise ValueError("group.json has no names, or an empty one: write all of them into it.")
-    if any("," in name for name in names):
-        raise ValueError('group.json has several names in one pair of quotes: write ["...", "..."].')
+    if joined := [name for name in names if re.search(r"[,;&/]|\b(and|und)\b", name)]:
+        raise ValueError(f'group.json has "{joined[0]}" as one name: write ["First Last", "First Last"].')
     if len(names) > GROUP_SIZE:
         raise ValueError(f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most.")
     return group, names
@@ -64,12 +66,16 @@ def group_of(root: Path) -> tuple[str, list[str]]:
 def read_notebook(path: Path) -> nbformat.NotebookNode:
     """Return a notebook; raises BadNotebook with a sentence that says what to do."""
     try:
-        notebook = nbformat.read(path, as_version=4)
-        nbformat.validate(notebook)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what nbformat mends
+            notebook = nbformat.read(path, as_version=4)
+            nbformat.validate(notebook, relax_add_props=True)  # Colab adds properties of its own
     except FileNotFoundError as error:
         raise BadNotebook("it is missing: put it back into notebooks/.") from error
+    except OSError as error:
+        raise BadNotebook(f"it cannot be read ({error.strerror}): close other programs that hold it.") from error
     except Exception as error:  # of many kinds, from what is no JSON to what is no notebook
-        raise BadNotebook("it is no notebook, or half of one: take the file anew and run it.") from error
+        raise BadNotebook("it is no notebook, or half of one: open it in Jupyter, run it and save it.") from error
     return notebook
 
 
@@ -121,7 +127,8 @@ def notebook_faults(path: Path, who: tuple[str, list[str]] | None) -> Iterator[s
     if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
         yield f"it was not saved after a whole run in order: {RUN_AGAIN}."
     if silent := [i for i, cell in enumerate(cells, 1) if not cell.outputs and should_show(cell.source)]:
-        yield f"code cell {numbers(silent)} should show something and does not: {RUN_AGAIN}."
+        way_out = 'or end with ";" what is meant to show nothing'
+        yield f"nothing is shown by code cell {numbers(silent)}: {RUN_AGAIN}, {way_out}."
     for i, cell in enumerate(cells, 1):
         for output in cell.outputs:
             if output.output_type == "error":
@@ -139,12 +146,14 @@ def text_faults(texts: list[list[str]], who: tuple[str, list[str]] | None) -> It
     if "STAND-IN" in whole or "not judged (stand-in" in whole:
         yield f"it ran on stand-in data: see data/README.md for the real ones, {RUN_AGAIN}."
     if failed := re.findall(r"(?m)^FAILS: ([^:\n]+)", whole):
-        yield f'a claim failed ("{failed[0]}"): the text or the code is wrong, mend it and {RUN_AGAIN}.'
+        claims = "a claim" if len(failed) == 1 else f"{len(failed)} claims"
+        yield f'{claims} failed ("{failed[0]}"): the text or the code is wrong, mend it and {RUN_AGAIN}.'
     if who and not shows(whole, who):
         yield f"it does not show group and names of group.json: {RUN_AGAIN}."
     for i, outputs in enumerate(texts, 1):
         if found := private("\n".join(outputs)):
-            yield f"code cell {i} shows {found}, which is of your own machine: print less, and {RUN_AGAIN}."
+            how = "print less, or mend what a warning says"
+            yield f"code cell {i} shows {found}, which is of your own machine: {how}, and {RUN_AGAIN}."
 
 
 def text_of(output) -> str:
@@ -157,26 +166,30 @@ def text_of(output) -> str:
 SHOWING = {"print", "display", "describe", "claim", "summary"}
 SILENT = {"append", "extend", "insert", "remove", "sort", "update", "add", "clear", "close", "seed", "backward", "step"}
 SILENT |= {"run_line_magic", "run_cell_magic", "system"}  # what magics become
+NOT_AT_ONCE = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.ExceptHandler
 
 
 def should_show(source: str) -> bool:
-    """Tell whether a cell prints outside its functions, or ends with a value."""
+    """Tell whether a cell prints, outside its functions and whatever the case, or ends with a value."""
     body = parsed(source).body
     if called_at_once(body) & SHOWING:
         return True
     last = body[-1] if body else None
-    if not isinstance(last, ast.Expr) or isinstance(last.value, ast.Constant) or source.rstrip().endswith(";"):
+    if not isinstance(last, ast.Expr) or isinstance(last.value, ast.Constant):
+        return False
+    if DisplayHook.semicolon_at_end_of_expression(source):
         return False
     return not (isinstance(last.value, ast.Call) and name_of(last.value) in SILENT)
 
 
 def called_at_once(statements: Iterable[ast.AST]) -> set[str]:
-    """Return the names of functions that are called as statements, in loops and blocks too, not in definitions."""
+    """Return the names of functions that are called as statements, in loops too, and not only in some cases."""
     names = set()
     for statement in statements:
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-            names.add(name_of(statement.value))
-        elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            to_a_file = any(keyword.arg == "file" for keyword in statement.value.keywords)
+            names |= set() if to_a_file else {name_of(statement.value)}
+        elif not isinstance(statement, NOT_AT_ONCE):
             names |= called_at_once(ast.iter_child_nodes(statement))
     return names
 
@@ -186,19 +199,24 @@ def name_of(call: ast.Call) -> str:
 
 
 HOMES = re.compile(
-    r"(?:file://|(?<![\w./-]))(?:/(?:home|Users|root|tmp|mnt|media|private|Volumes|var/folders)/[\w.-]"
-    r"|[A-Za-z]:[\\/]+Users[\\/]+)[^\s'\"<>)&]*",
+    r"(?:file://|(?<![\w./-]))(?:/(?:home|Users|root|tmp|mnt|media|private|Volumes|var/folders|workspaces)/[\w.-]"
+    r"|[a-z]:[\\/]+Users[\\/]+|(?-i:[A-Z]):[\\/]+\w)[^\s'\"<>)&]*",
     re.IGNORECASE,
 )
+CELLS = re.compile(
+    r"/tmp/(ipykernel_\d+|ipython-input-[\w-]+)(/|\.py)"
+)  # by which warnings name a cell, on any machine
 NO_TEXT = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|;base64,[\w+/=]*")  # colours of a terminal, pictures in HTML
 NOBODY = {"root", "user", "admin", "colab", "jovyan", "runner"}  # names of accounts that tell nothing
 
 
 def private(text: str) -> str:
     """Return what in a text tells of the own machine, a path or the name of the user's account; "" if nothing does."""
-    text = NO_TEXT.sub("", text)
+    text = CELLS.sub("", NO_TEXT.sub("", text))
     if path := HOMES.search(text):
         return path[0]
+    if (root := str(session.ROOT)) in text and not root.startswith("/content"):  # which is the same for all in Colab
+        return root
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # it has none
@@ -231,7 +249,7 @@ def movie_faults(folder: Path) -> Iterator[str]:
     for name in (name for name in names if name not in missing):
         frames = frames_of(folder / f"{name}.gif")
         if frames != FRAMES:
-            state = f"has {frames} frames instead of {FRAMES}" if frames else "cannot be read"
+            state = f"should have {FRAMES} frames and has {frames}" if frames else "cannot be read"
             yield f"{name}.gif {state}: delete it and run 04_cifar10_gif_sweep."
 
 
@@ -247,8 +265,8 @@ def frames_of(path: Path) -> int:
         return 0
 
 
-NUMBERED = re.compile(r"(?mi)^[\s#*-]*(?:finding\s*)?\d+\s*[.):]")
-REASON = re.compile(r"\b(why|because|reasons?|warum|weil|Grund)\b", re.IGNORECASE)
+NUMBERED = re.compile(r"(?mi)^[\s#*-]*(?:finding\s*)?\d+\s*[.):](?!\d)")
+REASON = re.compile(r"\b(why|because|since|due to|reasons?|warum|weil|denn|Grund|Begründung)\b", re.IGNORECASE)
 
 
 def findings_faults(path: Path, who: tuple[str, list[str]] | None) -> Iterator[str]:
@@ -263,6 +281,7 @@ def findings_faults(path: Path, who: tuple[str, list[str]] | None) -> Iterator[s
         return
     reasoned = [finding for finding in NUMBERED.split(text)[1:] if REASON.search(finding)]
     if len(reasoned) < 2:
-        yield f'{path.name} has {len(reasoned)} findings with a why, the sheet asks for two: begin them "1." and "2.".'
+        how = 'begin them "1." and "2.", and give each a "Why."'
+        yield f"{path.name} has a reason for {len(reasoned)} of the two findings that the sheet asks for: {how}."
     if who and not shows(text, who):
         yield f"{path.name} does not show group and names of group.json: run 04_cifar10_gif_sweep."

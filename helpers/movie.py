@@ -77,7 +77,7 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
     """
     if not 1 <= fps <= 50:
         raise ValueError(f"GIFs play 1 to 50 frames a second, not {fps}: choose fps within.")
-    session.check_saving(Path(path))  # before the frames are drawn
+    session.check_saving(Path(path).parent)  # before the frames are drawn
     shape, changes = _changes(frames)
     palette, index_of = _palette(np.concatenate([colours for _, colours in changes]))
     gif = iio.imwrite(

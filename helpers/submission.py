@@ -58,7 +58,7 @@ def stem(assignment: Assignment, root: Path) -> str:
         group = group_of(root)[0]
     except ValueError:
         group = "without-a-group"
-    return plain(f"{assignment.title}_{group if group.lower().startswith('group') else f'group {group}'}")
+    return plain(f"{assignment.title}_{group if group.lower().startswith(('group', 'gruppe')) else f'group {group}'}")
 
 
 def plain(text: str) -> str:
@@ -160,7 +160,8 @@ def split(files: dict[str, bytes], limit: float) -> list[dict[str, bytes]]:
         size = len(zlib.compress(content, LEVEL)) + 2 * len(name.encode()) + 100
         if size > limit - end:
             inner = name.partition("/")[2]
-            raise TooLarge(f"{inner} has {size / 1e6:.3g} MB when packed, an upload {limit / 1e6:g}: make it smaller.")
+            sizes = f"{size / 1e6:.3g} MB when packed, and an upload may have {limit / 1e6:g} MB (--limit)"
+            raise TooLarge(f"{inner} has {sizes}: show fewer or smaller figures.")
         if size > room:
             parts.append({})
             room = limit - end

@@ -35,7 +35,7 @@ def found(content, monkeypatch):
     """Return the folder that the cell finds, as in a kernel that has not imported `helpers` yet."""
     names = {}
     exec(set_up_cell(content).partition("\nsys.path.insert")[0], names)
-    monkeypatch.delitem(sys.modules, "helpers")
+    monkeypatch.delitem(sys.modules, "helpers", raising=False)
     return names["find_bundle"]()
 
 
@@ -66,11 +66,23 @@ def test_zip_of_the_folder_without_a_folder_in_it(content, monkeypatch):
 
 
 def test_zip_in_parts_is_unpacked_into_one_folder(content, monkeypatch):
-    for number, name in enumerate(("helpers/session.py", "gifs/uniform.gif"), 1):
-        with ZipFile(content / f"Sheet-3_{number}-of-2.zip", "w") as archive:
+    names = "helpers/session.py", "gifs/uniform.gif", "runs/kept/04-seeds/code.jsonl"
+    for number, name in enumerate(names, 1):
+        with ZipFile(content / f"Sheet-3_{number}-of-3.zip", "w") as archive:
             archive.writestr(f"Sheet-3/{name}", "")
-    assert found(content, monkeypatch) == content / "bundle" / "Sheet-3"
-    assert (content / "bundle" / "Sheet-3" / "gifs" / "uniform.gif").exists()
+    bundle = found(content, monkeypatch)
+    assert bundle == content / "bundle" / "Sheet-3"
+    assert all((bundle / name).exists() for name in names)
+
+
+def test_zip_that_was_unpacked_before_leaves_what_has_changed(content, zipped, monkeypatch):
+    (content / zipped.name).write_bytes(zipped.read_bytes())
+    group = found(content, monkeypatch) / "group.json"
+    group.write_text('{"group": "7", "names": ["Ada"]}')
+    (group.parent / "helpers" / "session.py").unlink()
+    bundle = found(content, monkeypatch)
+    assert group == bundle / "group.json" and "Ada" in group.read_text()
+    assert (bundle / "helpers" / "session.py").exists()
 
 
 def test_zip_that_is_still_uploaded_is_passed_over(content, zipped, monkeypatch):
@@ -105,10 +117,11 @@ def test_folder_in_the_mounted_drive(place, content, monkeypatch):
     assert found(content, monkeypatch) == bundle
 
 
-def test_clone_beside_the_notebook_comes_first(content, zipped, monkeypatch):
-    make(content)
+@pytest.mark.parametrize("place", ["", "course", "uploads/course"])
+def test_clone_comes_before_the_mounted_drive(place, content, monkeypatch):
+    make(content / place)
     make(content / "drive" / "MyDrive" / "course")
-    assert found(content, monkeypatch) == content
+    assert found(content, monkeypatch) == content / place
 
 
 def test_with_nothing_at_hand_one_sentence_says_what_to_do(content, monkeypatch):

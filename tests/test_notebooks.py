@@ -72,6 +72,12 @@ def test_is_small_and_its_cells_are_short(path):
     assert long == []
 
 
+def test_names_its_kernel_and_nothing_of_other_tools(path):
+    metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+    assert metadata["kernelspec"]["name"] == "python3"
+    assert set(metadata) == {"kernelspec", "language_info"}
+
+
 def test_begins_with_the_same_set_up_cell(path):
     assert code_cells(path)[0]["source"] == code_cells(NOTEBOOKS[0])[0]["source"]
 

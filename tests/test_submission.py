@@ -131,11 +131,28 @@ FAULTS = {
     "not in order": (edited(lambda n: n.cells[2].update(execution_count=7)), "whole run in order"),
     "never run": (edited(lambda n: n.cells[2].update(execution_count=None)), "whole run in order"),
     "error": (added(new_output("error", ename="KeyError", evalue="1", traceback=[])), "cell 5 ends with KeyError"),
-    "no outputs": (edited(lambda n: n.cells[3].update(outputs=[])), "cell 3 should show something"),
+    "no outputs": (edited(lambda n: n.cells[3].update(outputs=[])), "nothing is shown by code cell 3"),
     "quick run": (added(text("QUICK=1: a short smoke run")), "outputs of a quick run"),
     "stand-in": (added(text("!!! A GENERATED STAND-IN")), "ran on stand-in data"),
     "failed claim": (added(text("FAILS: it learns: 0.1 (at least 0.9)\n")), r'a claim failed \("it learns"\)'),
+    "failed claims": (added(text("FAILS: a: 0.1 (at least 1)\nFAILS: b: 0\n")), r'2 claims failed \("a"\)'),
     "omitted": (edited(lambda n: n.metadata.update(colab={"private_outputs": True})), "omit code cell output"),
+    "error in Colab": (
+        edited_json(
+            lambda cells: cells[3].update(
+                outputs=[
+                    {
+                        "output_type": "error",
+                        "ename": "E",
+                        "evalue": "",
+                        "traceback": [],
+                        "errorDetails": {"actions": []},
+                    }
+                ]
+            )
+        ),
+        "cell 3 ends with E",
+    ),
     "widget": (
         added(new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": ""})),
         "cell 5 shows a widget",
@@ -150,11 +167,12 @@ FAULTS = {
     "names as text": (group(names="Ada"), "group.json should read"),
     "a number as name": (group(names=[7]), "group.json should read"),
     "group null": (group(group=None), "group.json should read"),
-    "names in one": (group(names=["Ada, Karl"]), "several names in one pair of quotes"),
+    "names in one": (group(names=["Ada, Karl"]), 'has "Ada, Karl" as one name'),
+    "names joined": (group(names=["Ada und Karl"]), 'has "Ada und Karl" as one name'),
     "as in the example": (group(names=["...", "..."]), "has no names, or an empty one"),
     "fewer names": (group(names=GROUP["names"][:1]), "does not show group and names of group.json"),
-    "no output of an expression": (added(source="table.round(2)"), "cell 5 should show something"),
-    "no output in a loop": (added(source="for x in y:\n    print(x)"), "cell 5 should show something"),
+    "no output of an expression": (added(source="table.round(2)"), "nothing is shown by code cell 5"),
+    "no output in a loop": (added(source="for x in y:\n    print(x)"), "nothing is shown by code cell 5"),
     "invalid": (
         edited_json(lambda cells: cells[3].update(outputs=[{"output_type": "display_data"}])),
         "is no notebook",
@@ -182,6 +200,10 @@ QUIET = [
     "rows.append(3)",
     "%matplotlib inline",
     "figure;",
+    "figure;  # shown below",
+    "if not torch.cuda.is_available():\n    print('no GPU')",
+    "try:\n    import x\nexcept ImportError:\n    print('no x')",
+    "with open('x', 'w') as file:\n    print(1, file=file)",
     "def f():\n    print(1)",
     '"""Text."""',
     "# nothing",
@@ -199,6 +221,7 @@ def test_cells_that_show_nothing_are_in_order_without_outputs(source, bundle):
     [
         f"file://{HOME}/x", f"saved to:{HOME}", f"PATH=/usr/bin:{HOME}", f"\x1b[32m{HOME}", "Path('C:/Users/ada')",
         "c:" + r"\users\ada", "/".join(("", "Volumes", "disk")), "ada@laptop", "/data/ada/runs",
+        r"D:\Studium\DL", str(session.ROOT / "runs"),
     ],
 )  # fmt: skip
 def test_what_tells_of_the_own_machine_is_found(shown, monkeypatch):
@@ -206,8 +229,12 @@ def test_what_tells_of_the_own_machine_is_found(shown, monkeypatch):
     assert handin.private(f"some text {shown} and more")
 
 
+WARNINGS = "/tmp/ipykernel_12/345.py:1: FutureWarning", "/tmp/ipython-input-1-123.py:5: UserWarning"
+
+
 @pytest.mark.parametrize(
-    "shown", ["ada is the group", "https://example.org/home/x", "/content/bundle", "runs/ada-1", "a/tmp/b"]
+    "shown",
+    ["ada is the group", "https://example.org/home/x", "/content/bundle", "runs/ada-1", "a/tmp/b", *WARNINGS],
 )
 def test_other_texts_are_not_accused(shown, monkeypatch):
     monkeypatch.setattr(handin.getpass, "getuser", lambda: "ada")
@@ -223,8 +250,15 @@ SHEET_3 = {
     "missing": (lambda root: some_movie(root).unlink(), "1 of 84 movies are missing, such as he_raw_none_bn-none.gif"),
     "truncated": (lambda root: some_movie(root).write_bytes(some_movie(root).read_bytes()[:99]), "gif (cannot|has)"),
     "no movie": (lambda root: some_movie(root).write_text("GIF"), "gif cannot be read"),
-    "frames": (lambda root: Image.new("P", (2, 2)).save(some_movie(root)), "has 1 frames instead of 100"),
-    "one finding": (lambda root: findings(root, SHOWN + "1. Odd. Why. So.\n2. Odd.\n"), "has 1 findings with a why"),
+    "frames": (lambda root: Image.new("P", (2, 2)).save(some_movie(root)), "should have 100 frames and has 1"),
+    "one finding": (
+        lambda root: findings(root, SHOWN + "1. Odd. Why. So.\n2. Odd.\n"),
+        "has a reason for 1 of the two findings",
+    ),
+    "a finding with decimals": (
+        lambda root: findings(root, SHOWN + "1. Odd. Why. It is\n0.52 because of x.\n"),
+        "has a reason for 1 of the two",
+    ),
     "no findings": (lambda root: (root / "gifs" / "findings.txt").unlink(), "findings.txt is missing"),
     "names": (lambda root: findings(root, "1. A. Why. B.\n2. C. Why. D.\n"), "does not show group and names"),
 }
@@ -305,9 +339,7 @@ def test_a_module_beside_the_notebook_goes_with_it_and_its_neighbours_do_not(bun
 def test_a_file_that_is_too_large_is_said(word, command, capsys, bundle):
     assert command(word, "1", "--limit", "0.01") == 1
     said = capsys.readouterr().out
-    assert (
-        "- notebooks/01_low_level_mlp.html has" in said and "MB when packed, an upload 0.01: make it smaller." in said
-    )
+    assert "- notebooks/01_low_level_mlp.html has" in said and "and an upload may have 0.01 MB (--limit): show" in said
     assert not (bundle / "handin").exists()
 
 
@@ -351,7 +383,7 @@ def test_parts_stay_below_the_limit_and_together_hold_everything(bundle, tmp_pat
 def test_a_file_that_fits_into_no_part_is_named_and_nothing_is_lost(bundle, tmp_path):
     [old] = pack(bundle, tmp_path)
     before = old.read_bytes()
-    with pytest.raises(submission.TooLarge, match=r"01_low_level_mlp.html has .* make it smaller"):
+    with pytest.raises(submission.TooLarge, match=r"01_low_level_mlp.html has .* show fewer"):
         pack(bundle, tmp_path, "1", 0.01)
     assert old.read_bytes() == before
 
@@ -376,6 +408,7 @@ def test_a_zip_that_cannot_be_replaced_leaves_all_as_it_was(bundle, tmp_path, mo
 NAMES = {
     "7": "Assignment-1_group-7",
     "Group 7": "Assignment-1_Group-7",
+    "Gruppe 7": "Assignment-1_Gruppe-7",
     "Ünïcode / ..\\..: *?": "Assignment-1_group-Uenicode",
     "グループ": "Assignment-1_group",
 }
