@@ -151,7 +151,7 @@ def verdicts_of(runs: pd.DataFrame) -> pd.DataFrame:
 def family_row(name: str, runs: pd.DataFrame) -> tuple[str, ...]:
     """Write how often checks fired on the models of a family."""
     counts = verdicts_of(runs).verdict.value_counts()
-    numbers = [runs.model.nunique(), len(runs), *(counts.get(outcome, 0) for outcome in OUTCOMES)]
+    numbers = [len(runs.groupby(["family", "model"])), len(runs), *(counts.get(outcome, 0) for outcome in OUTCOMES)]
     alarmed = (np.vstack(runs.outcome) == OUTCOMES.index("fires")).any(1).sum()
     return (name, *map(str, numbers), str(alarmed), f"{runs.learned.max():.0f}", f"{runs.took.median():.1f}")
 
