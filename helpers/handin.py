@@ -75,7 +75,9 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     except OSError as error:
         raise BadNotebook(f"it cannot be read ({error.strerror}): close other programs that hold it.") from error
     except Exception as error:  # of many kinds, from what is no JSON to what is no notebook
-        raise BadNotebook("it is no notebook, or half of one: open it in Jupyter, run it and save it.") from error
+        raise BadNotebook(
+            "it is no notebook, or half of one: put back the one that came with the bundle, run it and save it."
+        ) from error
     return notebook
 
 
@@ -145,11 +147,11 @@ def text_faults(texts: list[list[str]], who: tuple[str, list[str]] | None) -> It
         yield f"these are the outputs of a quick run: unset QUICK, {RUN_AGAIN}."
     if "STAND-IN" in whole or "not judged (stand-in" in whole:
         yield f"it ran on stand-in data: see data/README.md for the real ones, {RUN_AGAIN}."
-    if failed := re.findall(r"(?m)^FAILS: ([^:\n]+)", whole):
+    if failed := re.findall(r"(?m)^FAILS: (.+?)(?:: \S+ \(.*)?$", whole):
         claims = "a claim" if len(failed) == 1 else f"{len(failed)} claims"
         yield f'{claims} failed ("{failed[0]}"): the text or the code is wrong, mend it and {RUN_AGAIN}.'
     if who and not shows(whole, who):
-        yield f"it does not show group and names of group.json: {RUN_AGAIN}."
+        yield f"it does not show group and names of group.json: {RUN_AGAIN} (what lies in executed/ does not count)."
     for i, outputs in enumerate(texts, 1):
         if found := private("\n".join(outputs)):
             how = "print less, or mend what a warning says"

@@ -104,7 +104,9 @@ def whose(root: Path) -> tuple[str, list[str]]:
             raise TypeError
         return str(group).strip(), [name.strip() for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError('group.json should read {"group": "7", "names": ["...", "..."]}: write it so.') from error
+        raise ValueError(
+            'group.json should read {"group": "7", "names": ["...", "..."]}: write it so, in UTF-8.'
+        ) from error
 
 
 def signature(group: str, names: list[str]) -> str:

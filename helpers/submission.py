@@ -226,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=LIMIT, help=common)
     parser.add_argument("--to", type=Path, help="folder of the zips (handin)")
     parser.add_argument("--anyway", action="store_true", help="pack in spite of faults; the zip then says so")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)  # options may also stand before the assignments
     if unknown := [key for key in given.which if key not in ASSIGNMENTS]:
         parser.error(f"no assignment {unknown[0]!r}: give some of {', '.join(ASSIGNMENTS)}, or none for all")
     if not given.limit > 0:

@@ -135,6 +135,7 @@ FAULTS = {
     "quick run": (added(text("QUICK=1: a short smoke run")), "outputs of a quick run"),
     "stand-in": (added(text("!!! A GENERATED STAND-IN")), "ran on stand-in data"),
     "failed claim": (added(text("FAILS: it learns: 0.1 (at least 0.9)\n")), r'a claim failed \("it learns"\)'),
+    "failed claim with a colon": (added(text("FAILS: fail 1: best: 0.1 (at least 0.9)\n")), r'\("fail 1: best"\)'),
     "failed claims": (added(text("FAILS: a: 0.1 (at least 1)\nFAILS: b: 0\n")), r'2 claims failed \("a"\)'),
     "omitted": (edited(lambda n: n.metadata.update(colab={"private_outputs": True})), "omit code cell output"),
     "error in Colab": (
@@ -433,7 +434,7 @@ def command(bundle, monkeypatch):
 def test_check_and_pack(command, bundle, capsys):
     assert command("check") == 0
     assert capsys.readouterr().out.count("in order") == len(ASSIGNMENTS)
-    assert command("pack", "1", "2") == 0
+    assert command("pack", "--limit", "19", "1", "2") == 0
     assert len(list((bundle / "handin").glob("*.zip"))) == 2
 
 
