@@ -49,18 +49,16 @@ class BadNotebook(ValueError):
     """A notebook cannot be read."""
 
 
-def group_of(root: Path) -> tuple[str, list[str]]:
-    """Return group and names; raises ValueError with a sentence that says what to do."""
-    group, names = session.whose(root)
+def group_faults(group: str, names: list[str]) -> Iterator[str]:
+    """Yield what is wrong with what stands in group.json."""
     if not group.strip("."):
-        raise ValueError("group.json names no group: write its number or name into it.")
+        yield "group.json names no group: write its number or name into it."
     if not names or not all(name.strip(".") for name in names):
-        raise ValueError("group.json has no names, or an empty one: write all of them into it.")
+        yield "group.json has no names, or an empty one: write all of them into it."
     if joined := [name for name in names if re.search(r"[,;&/]|\b(and|und)\b", name)]:
-        raise ValueError(f'group.json has "{joined[0]}" as one name: write ["First Last", "First Last"].')
+        yield f'group.json has "{joined[0]}" as one name: write ["First Last", "First Last"].'
     if len(names) > GROUP_SIZE:
-        raise ValueError(f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most.")
-    return group, names
+        yield f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most."
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
@@ -71,7 +69,7 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
             notebook = nbformat.read(path, as_version=4)
             nbformat.validate(notebook, relax_add_props=True)  # Colab adds properties of its own
     except FileNotFoundError as error:
-        raise BadNotebook("it is missing: put it back into notebooks/.") from error
+        raise BadNotebook("it is missing: put it into notebooks/, under this name.") from error
     except OSError as error:
         raise BadNotebook(f"it cannot be read ({error.strerror}): close other programs that hold it.") from error
     except Exception as error:  # of many kinds, from what is no JSON to what is no notebook
@@ -94,11 +92,13 @@ def parsed(source: str) -> ast.Module:
 
 def faults_of(assignment: Assignment, root: Path) -> list[str]:
     """Return what keeps an assignment from being handed in, a sentence each."""
-    faults, who = [], None
+    who, faults = None, []
     try:
-        who = group_of(root)
+        who = session.whose(root)
     except ValueError as error:
         faults.append(str(error))
+    if who and (wrong := list(group_faults(*who))):
+        who, faults = None, wrong
     for name in assignment.notebooks:
         path = root / "notebooks" / f"{name}.ipynb"
         faults += [f"{path.name}: {fault}" for fault in notebook_faults(path, who)]
@@ -118,6 +118,8 @@ RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
 
 def notebook_faults(path: Path, who: tuple[str, list[str]] | None) -> Iterator[str]:
     """Yield what a saved notebook should not be handed in with; `who` is its group, where that is known."""
+    if copies := sorted(copy.name for copy in path.parent.glob(f"{path.stem}*.ipynb") if copy != path):
+        yield f"beside it lies {copies[0]}: keep the one that is to be handed in, under the name {path.name}."
     try:
         notebook = read_notebook(path)
     except BadNotebook as error:

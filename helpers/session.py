@@ -104,8 +104,9 @@ def whose(root: Path) -> tuple[str, list[str]]:
             raise TypeError
         return str(group).strip(), [name.strip() for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        where = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
         raise ValueError(
-            'group.json should read {"group": "7", "names": ["...", "..."]}: write it so, in UTF-8.'
+            f'group.json should read {{"group": "7", "names": ["...", "..."]}}{where}: write it so, in UTF-8.'
         ) from error
 
 

@@ -27,7 +27,7 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
 from helpers import session
-from helpers.handin import ASSIGNMENTS, Assignment, BadNotebook, faults_of, group_of, parsed, read_notebook
+from helpers.handin import ASSIGNMENTS, Assignment, BadNotebook, faults_of, parsed, read_notebook
 
 LIMIT = 20  # MB a file: Moodle takes the smallest of several limits, of which 20 MB is a common one
 LEVEL = 9  # of compression
@@ -55,7 +55,7 @@ def packed(assignment: Assignment, root: Path, limit: float, faults: list[str]) 
 def stem(assignment: Assignment, root: Path) -> str:
     """Return the name of a zip: of letters, digits, - and _, which every system and E-Learning accept."""
     try:
-        group = group_of(root)[0]
+        group = session.whose(root)[0].strip(".") or "without-a-group"
     except ValueError:
         group = "without-a-group"
     return plain(f"{assignment.title}_{group if group.lower().startswith(('group', 'gruppe')) else f'group {group}'}")
@@ -239,12 +239,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def hand_in(assignment: Assignment, given: argparse.Namespace) -> int:
     """Check one assignment, and pack it if that is asked; return its status."""
+    print(f"{assignment.title}: ", end="", flush=True)  # reading and packing take some seconds
     faults, zips = faults_of(assignment, session.ROOT), {}
     try:
         zips = packed(assignment, session.ROOT, given.limit, faults)
     except TooLarge as error:
         faults.append(str(error))
-    print(f"{assignment.title}: {f'{len(faults)} to mend' if faults else 'in order'}")
+    print(f"{len(faults)} to mend" if faults else "in order")
     print("".join(f"- {fault}\n" for fault in faults), end="")
     if given.command == "check":
         return int(bool(faults))
@@ -258,6 +259,8 @@ def hand_in(assignment: Assignment, given: argparse.Namespace) -> int:
         return 1
     for path in paths:
         print(f"  {session.shown(path)}: {path.stat().st_size / 1e6:.1f} MB")
+    for path in sorted(set(paths[0].parent.glob(f"{plain(assignment.title)}_*.zip")) - set(paths)):
+        print(f"  Beside it lies {path.name}, packed before: do not upload both.")
     return int(bool(faults))
 
 

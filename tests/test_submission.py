@@ -121,10 +121,16 @@ def path_of(root):
     return root / "notebooks" / "01_low_level_mlp.ipynb"
 
 
+def a_copy(root):
+    return root / "notebooks" / "01_low_level_mlp (1).ipynb"  # as browsers name a second download
+
+
 HOME = "/".join(("", "home", "ada"))
 
 FAULTS = {
     "missing": (lambda root: path_of(root).unlink(), "is missing"),
+    "renamed": (lambda root: path_of(root).rename(a_copy(root)), r"beside it lies 01_low_level_mlp \(1\).ipynb: keep"),
+    "a copy": (lambda root: a_copy(root).write_text("{}"), r"beside it lies 01_low_level_mlp \(1\).ipynb: keep"),
     "no JSON": (lambda root: path_of(root).write_text("{", encoding="utf-8"), "is no notebook, or half of one"),
     "truncated": (lambda root: path_of(root).write_bytes(path_of(root).read_bytes()[:-40]), "is no notebook, or half"),
     "no notebook": (lambda root: path_of(root).write_text("[1, 2]", encoding="utf-8"), "is no notebook"),
@@ -182,6 +188,10 @@ FAULTS = {
     "path in a picture": (
         added(new_output("display_data", {"image/svg+xml": f"<svg>{HOME}/a</svg>"})),
         f"cell 5 shows {HOME}/a",
+    ),
+    "a comma too many": (
+        lambda root: (root / "group.json").write_text('{"group",}'),
+        r"should read .* \(line 1: ",
     ),
     "no group.json": (lambda root: (root / "group.json").unlink(), "group.json should read"),
 }
@@ -452,6 +462,21 @@ def test_nothing_is_written_if_the_check_fails_unless_told_to(command, bundle, c
     nbformat.write(notebook(), path_of(bundle))
     assert command("pack", "1") == 0
     assert [path.name for path in (bundle / "handin").iterdir()] == ["Assignment-1_group-Grueppe-7.zip"]
+
+
+def test_zips_of_another_group_stay_and_are_named(command, bundle, capsys):
+    assert command("pack", "1") == 0
+    group(group="8", names=[])(bundle)
+    assert command("pack", "1", "--anyway") == 1
+    said = capsys.readouterr().out
+    assert "Beside it lies Assignment-1_group-Grueppe-7.zip, packed before" in said
+    names = {path.name for path in (bundle / "handin").iterdir()}
+    assert names == {"Assignment-1_group-Grueppe-7.zip", "Assignment-1_group-8_NOT-IN-ORDER.zip"}
+
+
+def test_all_that_is_wrong_with_the_group_is_said_at_once(bundle):
+    group(group="", names=["Ada", "", "Karl & Emmy", "D"])(bundle)
+    assert len(faults_of(ASSIGNMENTS["1"], bundle)) == 4
 
 
 def test_half_a_notebook_is_packed_as_it_is_if_told_to(command, bundle):
