@@ -49,18 +49,6 @@ class BadNotebook(ValueError):
     """A notebook cannot be read."""
 
 
-def group_faults(group: str, names: list[str]) -> Iterator[str]:
-    """Yield what is wrong with what stands in group.json."""
-    if not group.strip("."):
-        yield "group.json names no group: write its number or name into it."
-    if not names or not all(name.strip(".") for name in names):
-        yield "group.json has no names, or an empty one: write all of them into it."
-    if joined := [name for name in names if re.search(r"[,;&/]|\b(and|und)\b", name)]:
-        yield f'group.json has "{joined[0]}" as one name: write ["First Last", "First Last"].'
-    if len(names) > GROUP_SIZE:
-        yield f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most."
-
-
 def read_notebook(path: Path) -> nbformat.NotebookNode:
     """Return a notebook; raises BadNotebook with a sentence that says what to do."""
     try:
@@ -92,13 +80,8 @@ def parsed(source: str) -> ast.Module:
 
 def faults_of(assignment: Assignment, root: Path) -> list[str]:
     """Return what keeps an assignment from being handed in, a sentence each."""
-    who, faults = None, []
-    try:
-        who = session.whose(root)
-    except ValueError as error:
-        faults.append(str(error))
-    if who and (wrong := list(group_faults(*who))):
-        who, faults = None, wrong
+    faults = list(group_faults(root))
+    who = None if faults else session.whose(root)
     for name in assignment.notebooks:
         path = root / "notebooks" / f"{name}.ipynb"
         faults += [f"{path.name}: {fault}" for fault in notebook_faults(path, who)]
@@ -106,6 +89,23 @@ def faults_of(assignment: Assignment, root: Path) -> list[str]:
         faults += movie_faults(root / "gifs")
         faults += findings_faults(root / "gifs" / "findings.txt", who)
     return faults
+
+
+def group_faults(root: Path) -> Iterator[str]:
+    """Yield what is wrong with what stands in group.json."""
+    try:
+        group, names = session.whose(root)
+    except ValueError as error:
+        yield str(error)
+        return
+    if not group.strip("."):
+        yield "group.json names no group: write its number or name into it."
+    if not names or not all(name.strip(".") for name in names):
+        yield "group.json has no names, or an empty one: write all of them into it."
+    if joined := [name for name in names if re.search(r"[,;&/]|\b(and|und)\b", name)]:
+        yield f'group.json has "{joined[0]}" as one name: write ["First Last", "First Last"].'
+    if len(names) > GROUP_SIZE:
+        yield f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most."
 
 
 def shows(text: str, who: tuple[str, list[str]]) -> bool:

@@ -54,10 +54,10 @@ def packed(assignment: Assignment, root: Path, limit: float, faults: list[str]) 
 
 def stem(assignment: Assignment, root: Path) -> str:
     """Return the name of a zip: of letters, digits, - and _, which every system and E-Learning accept."""
-    try:
-        group = session.whose(root)[0].strip(".") or "without-a-group"
-    except ValueError:
-        group = "without-a-group"
+    group = ""
+    with contextlib.suppress(ValueError):  # which is one of the faults
+        group = session.whose(root)[0].strip(".")
+    group = group or "without-a-group"
     return plain(f"{assignment.title}_{group if group.lower().startswith(('group', 'gruppe')) else f'group {group}'}")
 
 
