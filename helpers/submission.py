@@ -57,8 +57,9 @@ def stem(assignment: Assignment, root: Path) -> str:
     group = ""
     with contextlib.suppress(ValueError):  # which is one of the faults
         group = session.whose(root)[0].strip(".")
-    group = group or "without-a-group"
-    return plain(f"{assignment.title}_{group if group.lower().startswith(('group', 'gruppe')) else f'group {group}'}")
+    if not group.lower().startswith(("group", "gruppe")):
+        group = f"group {group}" if group else "without a group"
+    return plain(f"{assignment.title}_{group}")
 
 
 def plain(text: str) -> str:

@@ -146,7 +146,7 @@ def test_full_disk_leaves_what_was_logged_before(start, root):
 
 
 def test_full_disk_leaves_the_old_zip(start, root, monkeypatch, capfd):
-    old = {"Assignment-1_group-without-a-group_NOT-IN-ORDER.zip": b"old"}
+    old = {"Assignment-1_without-a-group_NOT-IN-ORDER.zip": b"old"}
     (root / "to").mkdir()
     for name, content in old.items():
         (root / "to" / name).write_bytes(content)

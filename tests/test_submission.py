@@ -418,6 +418,7 @@ def test_a_zip_that_cannot_be_replaced_leaves_all_as_it_was(bundle, tmp_path, mo
 
 
 NAMES = {
+    "": "Assignment-1_without-a-group",
     "7": "Assignment-1_group-7",
     "Group 7": "Assignment-1_Group-7",
     "Gruppe 7": "Assignment-1_Gruppe-7",
