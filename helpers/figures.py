@@ -323,7 +323,7 @@ def _quantiles(tensors: Sequence) -> np.ndarray:
     """Return the quantiles LEVELS of each tensor's entries, (len(tensors), 5); NaN where an entry is not finite."""
     rows = []
     for tensor in tensors:
-        values = np.sort(tensor.float().flatten().numpy())  # far quicker than quantile(); puts NaN and Inf at the ends
+        values = np.sort(tensor.float().flatten().numpy())  # which puts NaN and Inf at the ends
         finite = np.isfinite(values[[0, -1]]).all()
         rows.append(values[np.rint(np.array(LEVELS) * (len(values) - 1)).astype(int)] if finite else [np.nan] * 5)
     return np.array(rows, dtype=float)
