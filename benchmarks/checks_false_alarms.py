@@ -21,8 +21,9 @@ import torch
 
 from benchmarks.report import table, write_report
 from benchmarks.sound_models import MODELS, Sound, adam
-from helpers import checks, data, session, sweep
-from helpers.experiments import Data, loss_of, ordinary_step, quiet, train
+from doctor import checks
+from helpers import data, session, sweep
+from doctor.experiments import Data, loss_of, ordinary_step, quiet, train
 
 DATA_SETS = session.pick(("MNIST", "FashionMNIST", "CIFAR10"), ("MNIST",))
 MODELS_OF_A_FAMILY = session.pick(None, 1)

@@ -15,7 +15,7 @@ from benchmarks.programs import TEST_IMAGES
 from benchmarks.report import table, write_report
 from benchmarks.rivals import RIVALS
 from helpers import session
-from helpers.doctor import CAUSES
+from doctor import CAUSES
 
 HURTS = 0.03  # of the accuracy: less is no fault that counts
 EXACT = CAUSES[:4] + CAUSES[5:6] + CAUSES[9:14]  # of loop and loss, to be told within two steps

@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks.programs import FIXES, Case, Program, Trained, faulty_cases, healthy_cases, layers_of, prepare, train
 from helpers import sweep
-from helpers.doctor import CAUSES, Doctor, Report
+from doctor import CAUSES, Doctor, Report
 
 EVERY = 4  # the first four passes are watched in any case
 MOMENTS = {2: False, 100: True}  # passes after which the doctor is asked, beside the end; whether for experiments

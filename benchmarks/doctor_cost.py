@@ -17,7 +17,7 @@ from benchmarks.measure import forget_peak, in_fresh_process, memory, seconds
 from benchmarks.report import write_report
 from benchmarks.sound_models import cnn, mlp
 from helpers import data
-from helpers.doctor import Doctor
+from doctor import Doctor
 
 PROCESSES, REPEATS, BATCH = 3, 5, 64
 NETWORKS = {  # name -> data, network of an image's shape, steps in a row

@@ -34,9 +34,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from helpers.causes import CAUSES
-from helpers.experiments import copies, undisturbed
-from helpers.passes import BOUNDS, LAYERS, RECTIFIERS
+from doctor.causes import CAUSES
+from doctor.experiments import copies, undisturbed
+from doctor.passes import BOUNDS, LAYERS, RECTIFIERS
 
 GROUPS = {  # of causes that the same message means
     "STEPS-TOO-LONG": "lr-too-high loss-summed gradients-not-zeroed",

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam, AdamW, RMSprop
 
 from benchmarks.sound_models import focal, nll_of_probabilities, squared_error
-from helpers import checks, experiments
+from doctor import checks, experiments
 
 CLASSES, SIDE = 5, 8
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, nll_loss
 
-from helpers.causes import CAUSES as VOCABULARY
-from helpers.doctor import CAUSES, Doctor
-from helpers.interventions import Change, Interventions
-from helpers.rules import RULES
+from doctor.causes import CAUSES as VOCABULARY
+from doctor import CAUSES, Doctor
+from doctor.sandbox import Change, Interventions
+from doctor.rules import RULES
 
 CLASSES, STEPS = 4, 110  # a little more than the doctor's patience
 
@@ -355,7 +355,7 @@ def test_what_watching_cannot_do_stands_in_the_report(monkeypatch):
     def broken(*_):
         raise ArithmeticError("for the test")
 
-    monkeypatch.setattr("helpers.watch.judged", broken)
+    monkeypatch.setattr("doctor.watch.judged", broken)
     report = Run().go().report()
     assert "ArithmeticError: for the test" in repr(report)
 

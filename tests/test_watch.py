@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam
 
-from helpers.watch import FIRST, Watch
+from doctor.watch import FIRST, Watch
 
 X = torch.rand(96, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(4, (96,), generator=torch.Generator().manual_seed(1))
@@ -304,7 +304,7 @@ def test_what_cannot_be_watched_is_told_and_disturbs_nothing(monkeypatch):
     def broken(*_):
         raise ArithmeticError("for the test")
 
-    monkeypatch.setattr("helpers.watch.judged", broken)
+    monkeypatch.setattr("doctor.watch.judged", broken)
     model = mlp()
     watch = Watch(model, cross_entropy, SGD(model.parameters(), 0.1, momentum=0.9))
     losses = ordinary(model, watch.loss_fn, watch.optimizer)

@@ -13,16 +13,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from helpers import checks
-from helpers.evidence import PATIENCE, NotRun, Seen, Symptom, close, often, whole_norms
-from helpers.experiments import Data
-from helpers.interventions import REFERENCE, Change
-from helpers.watch import FIRST, class_labels
+from doctor import checks
+from doctor.evidence import PATIENCE, NotRun, Seen, Symptom, close, often, whole_norms
+from doctor.experiments import Data
+from doctor.sandbox import REFERENCE, Change
+from doctor.watch import FIRST, class_labels
 
 # Sound networks of the development cases have at their first steps: gains of weights of 0.46 to 1.5, a signal that
 # grows at most 2.1 times up to the last layer, gradients of norm 5 or less, those of the first layer at least 0.2 times
 # those of the last, up to 22 % of a layer's units dead, and up to 28 % of its outputs at a bound. Trained ones have up
-# to two thirds dead (helpers.checks).
+# to two thirds dead (doctor.checks).
 HE = math.sqrt(2)  # gain of He's initialization; Xavier's has 1
 GAINS = 0.1 * HE, 2 * HE
 GROWTH, LARGEST_GRADIENT, FADED = 30.0, 1000.0, 0.01

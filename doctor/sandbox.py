@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, relu
 from torch.overrides import TorchFunctionMode
 
-from helpers.experiments import BATCH, Data, adam, copies, ordinary_step, undisturbed
-from helpers.passes import BOUNDS, RECTIFIERS
-from helpers.watch import Watch, class_labels, is_classified
+from doctor.experiments import BATCH, Data, adam, copies, ordinary_step, undisturbed
+from doctor.passes import BOUNDS, RECTIFIERS
+from doctor.watch import Watch, class_labels, is_classified
 
 STEPS = 300  # of a training: what helps at all shows in them, and they take a second
 SAMPLES = 4000  # of the probe that are used; a quarter of them judges, so that accuracies are known to 1.5 points

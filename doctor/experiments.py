@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from helpers import session
 
 LOADED = 10_000  # samples taken from a DataLoader
 SAMPLES = 300  # on which distributions are measured: a share is then known to 3 points
 BATCH = 32  # of a short training
-STEPS = session.pick(60, 20)  # of it: most leave the first guess, one class for all, and it is little for a CPU
+STEPS = 60  # of it: most leave the first guess, one class for all, and it is little for a CPU
 ROUNDS = 5  # of STEPS for those that are slow to leave it
 
 

@@ -27,8 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from helpers import session
-from helpers.experiments import (
+from doctor.experiments import (
     BATCH,
     STEPS,
     Data,
@@ -41,11 +40,11 @@ from helpers.experiments import (
     undisturbed,
     update_ratios,
 )
-from helpers.passes import record
+from doctor.passes import record
 
 NEIGHBOURS = 2000  # samples among which neighbours are sought: the distances of all pairs take 16 MB
 TINY = 10  # samples to learn by heart; cs231n and Karpathy take 2 to 20
-TINY_STEPS = session.pick(500, 5)  # in which that must be possible: half of sound models need 15 or fewer of Adam
+TINY_STEPS = 500  # in which that must be possible: half of sound models need 15 or fewer of Adam
 
 
 # ---- what a check gives

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from helpers.experiments import copies
-from helpers.passes import Recorder, fetched, finish
+from doctor.experiments import copies
+from doctor.passes import Recorder, fetched, finish
 
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
 COLUMNS = {  # that rules rely on; passes have more, as far as they can be watched
@@ -48,7 +48,7 @@ class Watch:
     weights  has a row for each parameter as it is at the beginning,
     passes   one for each watched pass: its batch, labels, loss, rates, and the gradients left before it,
     places   one for the input and the output, each layer's input and each activation function's output in it (see
-             helpers.passes),
+             doctor.passes),
     updates  one for each parameter in the optimizer's step after it: norms of weight, gradient and change, and whether
              the backward pass reached it.
     """

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from helpers.experiments import undisturbed
-from helpers.interventions import Interventions
-from helpers.watch import FIRST, Watch
+from doctor.experiments import undisturbed
+from doctor.sandbox import Interventions
+from doctor.watch import FIRST, Watch
 
 PATIENCE = 100  # steps after which learning should show
 TAKEN_OFF = 0.1  # of the labels' entropy: less of it after PATIENCE steps is hardly learning

@@ -18,11 +18,11 @@ from textwrap import fill, shorten
 
 from torch import nn
 
-from helpers import causes
-from helpers.evidence import NotRun, Seen, Symptom
-from helpers.interventions import STEPS, Change, Interventions
-from helpers.rules import RULES, Rule
-from helpers.watch import Watch
+from doctor import causes
+from doctor.evidence import NotRun, Seen, Symptom
+from doctor.sandbox import STEPS, Change, Interventions
+from doctor.rules import RULES, Rule
+from doctor.watch import Watch
 
 CAUSES: tuple[str, ...] = tuple(causes.CAUSES)
 GAIN = 0.03  # of the accuracy, that an experiment has to win: twice its standard error on 1,000 samples
