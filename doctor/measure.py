@@ -1,7 +1,7 @@
 """One definition each of what is measured of tensors: dead units, zeros, saturation, update-to-weight ratio, norms.
 
-All functions are pure, leave their arguments alone, record no gradient, and give tensors on the device of what they are
-given, so that a caller decides when to wait for it. NaN counts as neither zero nor saturated.
+All functions are pure, leave their arguments alone and record no gradient. Those that return tensors leave them on the
+device of their arguments, so that a caller decides when to wait for it. NaN counts as neither zero nor saturated.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,14 @@ BOUNDS = {  # of the outputs of activation functions, by the name of the functio
     "hardtanh": (-1, 1),  # by default; nn.ReLU6 is one from 0 to 6
 }
 NEAR = 0.05  # of the range between the bounds: nearer than this to one of them is saturated
+
+# Functions, by name, that a forward pass is watched for.
+LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+LAYERS |= {"bilinear", "matmul", "mm"}  # of a network written by hand
+RECTIFIERS = {"relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus"}
+RECTIFIERS |= {"rrelu", "hardswish", "hardtanh"}  # nn.ReLU6 calls hardtanh
+ACTIVATIONS = RECTIFIERS | BOUNDS.keys()
+CLAMPS = {"clamp", "clamp_min", "clip"}
 
 
 @torch.no_grad()
@@ -67,3 +75,44 @@ def norms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the Euclidean norm of each tensor by its name: tensors of one element."""
     found = torch._foreach_norm(list(tensors.values())) if tensors else []
     return dict(zip(tensors, found, strict=True))
+
+
+# ---- calls of functions
+
+
+def function_name(function) -> str:
+    """Return the plain name of a torch function or method: `relu_` works in place, `__matmul__` is @."""
+    return getattr(function, "__name__", "").strip("_")
+
+
+def is_activation(name: str, args: tuple, kwargs: dict) -> bool:
+    """Tell whether a call of the function `name` is that of an activation function.
+
+    `x.clamp(min=0)`, a ReLU written by hand, is one. Other bounds are not: they keep a norm from 0, or pixels in range.
+    """
+    if name not in CLAMPS:
+        return name in ACTIVATIONS
+    low, high = (*args[1:3], None, None)[:2]
+    low, high = kwargs.get("min", low), kwargs.get("max", high)
+    return isinstance(low, (int, float)) and low == 0 and high is None
+
+
+# ---- outputs and targets of classification
+
+
+def class_labels(targets) -> Tensor | None:
+    """Return what may be class indices (B,): whole numbers from 0 on, one for each sample, or rows with a single 1."""
+    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2) or not len(targets):
+        return None
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        one_hot = ((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all()
+        return targets.argmax(1) if one_hot else None
+    labels = targets.flatten().long()
+    whole = not targets.is_floating_point() or bool((labels == targets.flatten()).all())
+    return labels if whole and labels.min() >= 0 else None
+
+
+def are_classes(outputs, labels: Tensor | None) -> bool:
+    """Tell whether outputs (B, C), C > 1, can be judged by class indices (B,)."""
+    fits = labels is not None and isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(labels)
+    return fits and bool(labels.max() < outputs.shape[1] > 1)
