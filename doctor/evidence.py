@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class Evidence:
         return self.passes_with(lambda p: p.width, LOSS)[0].width
 
     @property
-    def formed(self) -> list[Pass]:
+    def compared(self) -> list[Pass]:
         """The first passes, whose outputs were compared with probabilities."""
         return self.passes_with(lambda p: p.rows_off, CLASSES)
 
@@ -83,6 +84,11 @@ class Evidence:
         return self.watch.labels
 
     # ---- the optimizer
+
+    @property
+    def updated(self) -> list[Pass]:
+        """The passes after which there was a gradient or a step."""
+        return [p for p in self.passes if p.updates]
 
     @cached_property
     def trained(self) -> dict[str, float]:
@@ -98,12 +104,8 @@ class Evidence:
     @cached_property
     def step_ratios(self) -> list[float]:
         """For each watched step the largest |change| / |weight| of a weight matrix."""
-        ratios = []
-        for p in self.passes:
-            changed = [u.ratio for u in p.updates if u.dimensions > 1 and not math.isnan(u.change)]
-            if changed:
-                ratios.append(max((ratio for ratio in changed if not math.isnan(ratio)), default=0.0))
-        return ratios
+        steps = [[u for u in p.updates if u.dimensions > 1 and u.change == u.change] for p in self.updated]
+        return [max((u.ratio for u in step if u.change > 0), default=0.0) for step in steps if step]
 
     # ---- does it learn?
 
@@ -118,18 +120,16 @@ class Evidence:
     @cached_property
     def impaired(self) -> str:
         """How it shows that little is learned; "" if it is learned, or too early to tell."""
-        losses = [p.loss for p in self.passes if p.loss is not None]
-        final = [p.loss for p in self.final if p.loss is not None]
+        losses, final = ([p.loss for p in part if p.loss is not None] for part in (self.passes, self.final))
         if not all(map(math.isfinite, final)):
             return "the loss is not finite"
         if not losses or max(self.count["steps"], self.count["losses"]) < PATIENCE:
             return ""
-        if any(p.cross_entropy is not None for p in self.passes):
-            left = mean(p.cross_entropy for p in self.final if p.cross_entropy is not None)
-            if not left < (1 - LEARNED) * self.entropy + 0.01:
-                return f"the cross-entropy is {left:.3g}, that of guessing {self.entropy:.3g}"
-        elif not mean(final) < (1 - LEARNED) * mean(losses[:FIRST]):
-            return f"the loss went from {mean(losses[:FIRST]):.3g} to {mean(final):.3g}"
+        if entropies := [p.cross_entropy for p in self.final if p.cross_entropy is not None]:
+            if not fmean(entropies) < (1 - LEARNED) * self.entropy + 0.01:
+                return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {self.entropy:.3g}"
+        elif not fmean(final or [math.nan]) < (1 - LEARNED) * fmean(losses[:FIRST]):
+            return f"the loss went from {fmean(losses[:FIRST]):.3g} to {fmean(final):.3g}"
         return ""
 
     # ---- places
@@ -166,10 +166,8 @@ class Evidence:
     @cached_property
     def first_gradients(self) -> list[tuple[str, float]]:
         """Layer and norm of the gradients of weight matrices in the first backward pass, in the order of use."""
-        updates = next((p.updates for p in self.passes if p.updates), [])
-        norms = {update.name: update.gradient for update in updates}
-        found = [(w.layer, norms.get(w.name, math.nan)) for w in self.matrices]
-        return [(layer, norm) for layer, norm in found if not math.isnan(norm)]
+        norms = {update.name: update.gradient for p in self.updated[:1] for update in p.updates}
+        return [(w.layer, norms[w.name]) for w in self.matrices if norms.get(w.name, math.nan) >= 0]
 
     # ---- the probe
 
@@ -218,18 +216,6 @@ class Evidence:
 
 
 # ---- numbers
-
-
-def mean(numbers: Iterable[float]) -> float:
-    """Return the mean of the numbers that are not NaN; NaN where there is none."""
-    found = [number for number in numbers if not math.isnan(number)]
-    return sum(found) / len(found) if found else math.nan
-
-
-def median(numbers: Iterable[float]) -> float:
-    """Return the median of the numbers that are not NaN; NaN where there is none."""
-    found = [number for number in numbers if not math.isnan(number)]
-    return float(np.median(found)) if found else math.nan
 
 
 def total_norm(norms: Iterable[float]) -> float:

@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 import torch
 from torch import Tensor, nn
@@ -53,14 +52,6 @@ class Update:
         return self.change / self.weight if self.weight else math.inf * self.change
 
 
-class Form(Enum):
-    """What outputs may be, by their sign."""
-
-    LOGITS = "logits"
-    PROBABILITIES = "probabilities"  # none is below 0
-    LOG_PROBABILITIES = "log-probabilities"  # none is above 0
-
-
 @dataclass
 class Pass:
     """A watched training pass: its batch, loss, labels and rates, and the gradients left before it. None: not seen."""
@@ -86,10 +77,10 @@ class Pass:
     accuracy: float | None = None
     guess_share: float | None = None  # of the most frequent prediction
     cross_entropy: float | None = None  # of the outputs as logits, whatever the loss is
-    # of the first passes' outputs (B, C): how far sums of probabilities over C (rows) and over B (columns) are off 1
-    form: Form | None = None
+    # of the first passes' outputs (B, C) as probabilities: how far sums over C (rows) and over B (columns) are off 1
     rows_off: float | None = None
     columns_off: float | None = None
+    logarithms: bool = False  # of probabilities, as none is above 0
 
 
 @dataclass

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from doctor.measure import are_classes, class_labels, norms
-from doctor.records import Form, Pass, Place, Recorder, Update, fetch, first_weights, record
+from doctor.records import Pass, Place, Recorder, Update, fetch, first_weights, record
 from doctor.sandbox import copies
 
 __all__ = ["FIRST", "Pass", "Place", "Update", "Watch", "record"]
@@ -209,7 +209,7 @@ class Watch:
         if are_classes(outputs, labels):
             score_outputs(self._pass, outputs.detach(), labels)
             if self._pass.number < FIRST:
-                find_form(self._pass, outputs.detach())
+                compare_with_probabilities(self._pass, outputs.detach())
 
     @_safely
     def _at_backward(self, gradient):
@@ -259,14 +259,10 @@ def score_outputs(watched: Pass, outputs: Tensor, labels: Tensor) -> None:
     watched.cross_entropy = cross_entropy(outputs.float(), labels)
 
 
-def find_form(watched: Pass, outputs: Tensor) -> None:
+def compare_with_probabilities(watched: Pass, outputs: Tensor) -> None:
     """Note whether outputs (B, C), or their exponentials if none is above 0, sum to 1 over classes or over samples."""
     outputs = outputs.float()
     low, high = (extreme.item() for extreme in outputs.aminmax())
-    if high <= 0:
-        watched.form, shares = Form.LOG_PROBABILITIES, outputs.exp()
-    elif low >= 0:
-        watched.form, shares = Form.PROBABILITIES, outputs
-    else:
-        watched.form, shares = Form.LOGITS, outputs + math.inf
+    watched.logarithms = high <= 0
+    shares = outputs.exp() if high <= 0 else outputs if low >= 0 else outputs + math.inf
     watched.rows_off, watched.columns_off = ((shares.sum(d) - 1).abs().max() for d in (1, 0))

@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import replace
+from statistics import fmean
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires, mean
+from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires
 from doctor.measure import class_labels
 from doctor.sandbox import REFERENCE, Data
+from doctor.watch import FIRST
 
 # ---- as the loop sees them
 
@@ -28,7 +30,7 @@ def data_not_shuffled(evidence: Evidence) -> Symptom | None:
     """Batches are far more of one class than all labels together, and than batches drawn at random are."""
     passes = evidence.passes_with(lambda p: p.label_share, CLASSES)
     counts = np.array(list(evidence.watch.labels.values()))
-    share, whole = mean(p.label_share for p in passes), counts.max() / counts.sum()
+    share, whole = fmean(p.label_share for p in passes), counts.max() / counts.sum()
     if share > max(whole + 0.3, share_by_chance(counts, len(passes))):
         step = passes[min(len(passes) - 1, 1)].step
         text = f"{share:.0%} of a batch have the same label, of all labels {whole:.0%}"
@@ -50,7 +52,7 @@ def class_imbalance(evidence: Evidence) -> Symptom | None:
     total = sum(labels.values())
     if total >= 500 and max(labels.values()) > 10 * max(1, min(labels.values())):
         most = max(labels, key=labels.get)
-        guessed = mean(p.guess_share for p in evidence.final if p.guess_share is not None)
+        guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
         text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
         return Symptom(text, 0)
 

@@ -9,7 +9,7 @@ from doctor.records import Pass
 def gradients_not_zeroed(evidence: Evidence) -> Symptom | None:
     """A pass begins with gradients though there has been a step since the last one."""
     backward = evidence.passes_with(lambda p: p.left, LOSS)
-    after_step = [p for p in backward if p.batches_since_step == 1 and p.step > 0]
+    after_step = [p for p in backward if p.batches_since_step == 1 and p.step > 0 and not p.for_inputs]
     left = [p.left > 0 for p in after_step]
     if often(left):
         share = sum(left) / len(left)
@@ -25,7 +25,7 @@ def no_optimizer_step(evidence: Evidence) -> Symptom | None:
         return Symptom(f"{evidence.count['losses']} losses and no step", 0, certain=True)
     if not evidence.trained:
         raise NotRun("The optimizer has no parameter of the model.")
-    if often(finds_nothing(p) for p in evidence.passes if p.updates):
+    if often(finds_nothing(p) for p in evidence.updated):
         return Symptom("the step finds no gradients: they are cleared after backward()", 0, certain=True)
 
 

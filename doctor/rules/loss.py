@@ -5,7 +5,6 @@ import math
 import torch
 
 from doctor.evidence import LOSS, Evidence, Symptom, close, often
-from doctor.records import Form
 
 
 def loss_sign(evidence: Evidence) -> Symptom | None:
@@ -20,23 +19,23 @@ def loss_sign(evidence: Evidence) -> Symptom | None:
 
 def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
     """Outputs sum to 1 over the batch; or the loss does not see what is added to all samples, as softmax over them."""
-    formed = evidence.formed
-    if all(p.columns_off < 1e-3 for p in formed) and any(p.rows_off > 1e-2 for p in formed):
+    passes = evidence.compared
+    if all(p.columns_off < 1e-3 for p in passes) and any(p.rows_off > 1e-2 for p in passes):
         text = "outputs sum to 1 over the samples of the batch, not over the classes"
         return Symptom(text, 0, evidence.used[-1], certain=True)
     if evidence.ignores_shift(1) and not evidence.ignores_shift(0):
         return Symptom("the loss applies softmax over the samples of the batch", 0, certain=True)
 
 
-def sum_to_one(evidence: Evidence, form: Form) -> bool:
-    """Tell whether outputs are (logarithms of) probabilities of the classes."""
-    return all(p.form == form and p.rows_off < 1e-3 for p in evidence.formed)
+def are_probabilities(evidence: Evidence, logarithms: bool = False) -> bool:
+    """Tell whether outputs are probabilities of the classes, or logarithms of them."""
+    return all(p.rows_off < 1e-3 and p.logarithms == logarithms for p in evidence.compared)
 
 
 def softmax_before_loss(evidence: Evidence) -> Symptom | None:
     """Outputs are probabilities, and the loss does not see what is added to all classes: it applies softmax itself."""
     least = math.log(math.e + evidence.width - 1) - 1
-    if sum_to_one(evidence, Form.PROBABILITIES) and evidence.ignores_shift(0):
+    if are_probabilities(evidence) and evidence.ignores_shift(0):
         text = f"outputs are probabilities, so the loss stays above {least:.3g}"
         return Symptom(text, 0, evidence.used[-1], certain=True)
     if close(evidence.loss_of_right(100.0), least):
@@ -54,7 +53,7 @@ def wrong_loss(evidence: Evidence) -> Symptom | None:
     if close(evidence.loss_of(indices[:, None].expand_as(outputs).float(), indices), 0.0):
         return Symptom("the loss is 0 where outputs equal the class index", 0, certain=True)
     unbounded = close(evidence.loss_of_right(60.0), evidence.loss_of_right(30.0) - 30)
-    if unbounded and not sum_to_one(evidence, Form.LOG_PROBABILITIES):
+    if unbounded and not are_probabilities(evidence, logarithms=True):
         text = "the loss is minus the right output and has no lower bound, but outputs are no log-probabilities"
         return Symptom(text, 0, certain=True)
 

@@ -6,11 +6,12 @@ layer's outputs at a bound.
 """
 
 import math
+from statistics import fmean
 
 import torch
 from torch import nn
 
-from doctor.evidence import Evidence, Symptom, fires, mean
+from doctor.evidence import Evidence, Symptom, fires
 from doctor.records import Pass, Place
 from doctor.rules.weights import DEAD
 from doctor.watch import FIRST
@@ -68,7 +69,7 @@ def dead_relu(evidence: Evidence) -> Symptom | None:
     """Units of a layer were alive in the first pass and are dead in the last ones."""
     worst, most = None, DEAD
     for history in activation_histories(evidence):
-        last = mean(place.dead_units for _, place in history[-FIRST:])
+        last = fmean(place.dead_units for _, place in history[-FIRST:])
         if last > most and history[0][1].dead_units < 0.5:
             worst, most = history, last
     if worst:

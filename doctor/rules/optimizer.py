@@ -1,8 +1,8 @@
 """What the optimizer does: the length of its steps, clipping, and the decay of weights."""
 
-import math
+from statistics import fmean, median
 
-from doctor.evidence import LOSS, Evidence, NotRun, Symptom, mean, median, often, total_norm
+from doctor.evidence import LOSS, Evidence, NotRun, Symptom, often, total_norm
 from doctor.records import Pass
 from doctor.watch import FIRST
 
@@ -20,32 +20,32 @@ def clip_too_tight(evidence: Evidence) -> Symptom | None:
 
 def share_kept(p: Pass) -> float | None:
     """Return the norm of the gradient that the step finds over that which backward() made; None where none is known."""
-    known = [u for u in p.updates if not math.isnan(u.gradient) and not math.isnan(u.at_step)]
+    known = [u for u in p.updates if u.gradient == u.gradient and u.at_step == u.at_step]  # not NaN
     made = total_norm(u.gradient for u in known)
-    if not known:
-        return None
-    return total_norm(u.at_step for u in known) * abs(p.scale) / made if made else math.nan
+    return total_norm(u.at_step for u in known) * abs(p.scale) / made if made else None
 
 
 def over_regularized(evidence: Evidence) -> Symptom | None:
     """Weights shrink, or decay pulls harder than the loss does."""
-    sizes = [
-        (p.step, total_norm(u.weight for u in p.updates if u.dimensions > 1)) for p in evidence.passes if p.updates
-    ]
-    if not sizes:
+    passes, decay = evidence.updated, max(g.get("weight_decay", 0) for g in evidence.watch.optimizer.param_groups)
+    if not passes:
         raise NotRun("It needs a backward pass or a step.")
-    first, last = sizes[0][1], sizes[-1][1]
-    decay = max(group.get("weight_decay", 0) for group in evidence.watch.optimizer.param_groups)
+    first, last = weight_norm(passes[0]), weight_norm(passes[-1])
     shrunk = last / first if first else 1.0
     if 0 < shrunk < SHRUNK or (decay >= 0.01 and evidence.steps):
-        when = next((p for p, size in zip(updated, sizes, strict=True) if size < SHRUNK * first), updated[0])
-        return Symptom(f"weights are {shrunk:.2g} of what they were; weight decay {decay:g}", when.step)
+        step = next((p.step for p in passes if weight_norm(p) < SHRUNK * first), passes[0].step)
+        return Symptom(f"weights are {shrunk:.2g} of what they were; weight decay {decay:g}", step)
+
+
+def weight_norm(p: Pass) -> float:
+    """Return the norm of all weight matrices together, before the step after a pass."""
+    return total_norm(u.weight for u in p.updates if u.dimensions > 1)
 
 
 def lr_too_high(evidence: Evidence) -> Symptom | None:
     ratios, losses = evidence.step_ratios, evidence.losses
     high = often(ratio > LARGE_STEP for ratio in ratios)
-    rises = max(losses) > 2 * losses[0] or (len(losses) > FIRST and mean(losses[-FIRST:]) >= losses[0])
+    rises = max(losses) > 2 * losses[0] or (len(losses) > FIRST and fmean(losses[-FIRST:]) >= losses[0])
     if ratios and (high or rises):
         text = f"steps change weights by up to {median(ratios):.2g} of their size"
         return Symptom(text + ("; the loss does not fall" if rises else ""), 0)
