@@ -6,8 +6,7 @@
     doctor.report(probe=(inputs, targets))             # and what short trainings of copies show
     doctor.report(probe=..., test=(inputs, targets))   # and the comparison with unseen data
 
-A symptom with impaired learning, or one whose fix wins in an experiment, is a finding; a symptom alone is a note. How
-often the first finding is right, and how often a sound run has one, is measured in benchmarks/doctor_benchmark.md.
+A symptom with impaired learning, or one whose fix wins in an experiment, is a finding; a symptom alone is a note.
 """
 
 import contextlib
@@ -100,15 +99,13 @@ def find_symptoms(evidence: Evidence) -> dict[str, Symptom | Check]:
 
     A rule comes after those named in its `unless`, and those that need the probe only where nothing is certain yet.
     """
-    rules = {rule.cause: rule for rule in RULES}
-    order = TopologicalSorter({rule.cause: rule.unless for rule in RULES}).static_order()
-    found, explained = {}, []
-    for cause in sorted(order, key=lambda cause: rules[cause].probe):
-        rule = rules[cause]
-        if rule.probe and not explained:
-            explained = certain_causes({cause: result for cause, result in found.items() if not rules[cause].probe})
-        excluded = [other for other in rule.unless if isinstance(found[other], Symptom)]
-        found[cause] = find_symptom(rule, evidence, excluded + explained)
+    rules, found, explained = {rule.cause: rule for rule in RULES}, {}, []
+    order = [rules[cause] for cause in TopologicalSorter({r.cause: r.unless for r in RULES}).static_order()]
+    for probe in (False, True):
+        for rule in (rule for rule in order if rule.probe == probe):
+            excluded = [other for other in rule.unless if isinstance(found[other], Symptom)]
+            found[rule.cause] = find_symptom(rule, evidence, excluded + explained)
+        explained = certain_causes(found)
     return found
 
 

@@ -1,12 +1,11 @@
 """Evidence: what the doctor's rules look at, drawn from the records of a Watch, and the symptoms that they find."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -51,8 +50,6 @@ class Evidence:
         self.steps = self.count["steps"]
         self.final = self.passes[-max(FIRST, len(self.passes) // 5) :]
 
-    # ---- passes in which something was seen
-
     def passes_with(self, number: Callable[[Pass], float | None], what: str) -> list[Pass]:
         """Return the passes for which `number(pass)` is neither None nor NaN; raises NotRun where there is none."""
         seen = [p for p in self.passes if number(p) is not None]
@@ -80,10 +77,8 @@ class Evidence:
     @property
     def class_counts(self) -> dict[int, int]:
         """How often each class came; raises NotRun where the loop does no classification, such as a regression."""
-        self.passes_with(lambda p: p.accuracy, CLASSES)
+        self.passes_with(lambda p: p.guess_share, CLASSES)
         return self.watch.labels
-
-    # ---- the optimizer
 
     @property
     def updated(self) -> list[Pass]:
@@ -97,25 +92,10 @@ class Evidence:
         return {name: rates[id(p)] for name, p in self.watch.parameters.items() if id(p) in rates}
 
     @cached_property
-    def foreign(self) -> bool:
-        """Whether the optimizer has parameters that are not the model's."""
-        return sum(len(group["params"]) for group in self.watch.optimizer.param_groups) > len(self.trained)
-
-    @cached_property
     def step_ratios(self) -> list[float]:
         """For each watched step the largest |change| / |weight| of a weight matrix."""
         steps = [[u for u in p.updates if u.dimensions > 1 and u.change == u.change] for p in self.updated]
         return [max((u.ratio for u in step if u.change > 0), default=0.0) for step in steps if step]
-
-    # ---- does it learn?
-
-    @cached_property
-    def entropy(self) -> float:
-        """The loss, in nats, of predicting each class as often as it comes."""
-        if not self.watch.labels:
-            raise NotRun("It judges classification.")
-        shares = np.array(list(self.watch.labels.values())) / sum(self.watch.labels.values())
-        return float(-(shares * np.log(shares)).sum())
 
     @cached_property
     def impaired(self) -> str:
@@ -126,13 +106,12 @@ class Evidence:
         if not losses or max(self.count["steps"], self.count["losses"]) < PATIENCE:
             return ""
         if entropies := [p.cross_entropy for p in self.final if p.cross_entropy is not None]:
-            if not fmean(entropies) < (1 - LEARNED) * self.entropy + 0.01:
-                return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {self.entropy:.3g}"
+            guessing = entropy(self.watch.labels.values())
+            if not fmean(entropies) < (1 - LEARNED) * guessing + 0.01:
+                return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
         elif not fmean(final or [math.nan]) < (1 - LEARNED) * fmean(losses[:FIRST]):
             return f"the loss went from {fmean(losses[:FIRST]):.3g} to {fmean(final):.3g}"
         return ""
-
-    # ---- places
 
     @property
     def inputs(self) -> list[Place]:
@@ -142,20 +121,14 @@ class Evidence:
             raise NotRun("It judges a tensor as the model's first argument.")
         return found
 
-    @property
-    def first_layers(self) -> list[Place]:
-        """The inputs of layers in the first pass."""
-        return [place for place in self.passes[0].places if place.kind == "layer"]
-
-    @property
-    def first_activations(self) -> list[Place]:
-        """The outputs of activation functions in the first pass."""
-        return [place for place in self.passes[0].places if place.kind == "activation"]
+    def first(self, kind: str) -> list[Place]:
+        """Return what a kind of places, "layer" or "activation", has in the first pass."""
+        return [place for place in self.passes[0].places if place.kind == kind]
 
     @cached_property
     def used(self) -> list[str]:
         """Names of the layers in the order in which the first pass met them."""
-        return list(dict.fromkeys(place.layer for place in self.first_layers))
+        return list(dict.fromkeys(place.layer for place in self.first("layer")))
 
     @cached_property
     def matrices(self) -> list[FirstWeight]:
@@ -169,8 +142,6 @@ class Evidence:
         norms = {update.name: update.gradient for p in self.updated[:1] for update in p.updates}
         return [(w.layer, norms[w.name]) for w in self.matrices if norms.get(w.name, math.nan) >= 0]
 
-    # ---- the probe
-
     def experiments(self, test: bool = False) -> Interventions:
         """Return the experiments; raises NotRun where data for them were not given, or will not do."""
         self.passes_with(lambda p: p.loss, LOSS)
@@ -181,8 +152,6 @@ class Evidence:
         if not self.interventions.finite:
             raise NotRun("The probe has inputs that are not finite.")
         return self.interventions
-
-    # ---- the loss, asked with made-up outputs
 
     def loss_of(self, outputs: Tensor, labels: Tensor) -> float:
         """Return the loss of outputs (B, C) for class indices (B,), in the form in which the loop gives targets."""
@@ -215,7 +184,9 @@ class Evidence:
         return close(self.loss_of(shifted, labels), self.loss_of(outputs, labels), 1e-5)
 
 
-# ---- numbers
+def entropy(counts: Collection[int]) -> float:
+    """Return the loss, in nats, of predicting each class as often as it comes."""
+    return -sum(count / sum(counts) * math.log(count / sum(counts)) for count in counts)
 
 
 def total_norm(norms: Iterable[float]) -> float:

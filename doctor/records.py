@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from doctor.measure import BOUNDS, LAYERS, function_name, is_activation, saturated_share, zero_shares
 
 NAN = math.nan
+ENOUGH = 10_000  # numbers tell a distribution; at least 8 samples are taken
 
 
 @dataclass
@@ -74,7 +75,6 @@ class Pass:
     waiting: bool = False  # gradients of an earlier watched pass have not been used by a step, nor weights changed
     # of classification
     label_share: float | None = None  # of the most frequent label
-    accuracy: float | None = None
     guess_share: float | None = None  # of the most frequent prediction
     cross_entropy: float | None = None  # of the outputs as logits, whatever the loss is
     # of the first passes' outputs (B, C) as probabilities: how far sums over C (rows) and over B (columns) are off 1
@@ -173,9 +173,11 @@ class Recorder(TorchFunctionMode):
 
     def add(self, kind: str, place: str, values: Tensor, bounds: tuple[float, float] | None = None) -> None:
         self.uses[place] += 1
-        found = Place(kind, f"{place} {self.uses[place]}", self.layer)
+        found, values = Place(kind, f"{place} {self.uses[place]}", self.layer), values.detach()
+        if self.layers and values.ndim:
+            values = values[: max(8, ENOUGH * len(values) // max(1, values.numel()))]
         try:
-            self._measure(found, first_samples(values.detach()) if self.layers else values.detach(), bounds)
+            self._measure(found, values, bounds)
         except Exception as error:  # such as of a sparse tensor
             self.errors[f"{type(error).__name__}: {error}"] += 1
         self.places.append(found)
@@ -195,8 +197,3 @@ class Recorder(TorchFunctionMode):
             found.std = (found.rms**2 - found.mean**2).clamp(min=0).sqrt()
             found.variation = torch.linalg.vector_norm(deviations) / size
             found.saturated = NAN if bounds is None else saturated_share(values, bounds)
-
-
-def first_samples(batch: Tensor, numbers: int = 10_000) -> Tensor:
-    """Return the first samples of a batch (B, ...): some 10,000 numbers tell a distribution."""
-    return batch[: max(8, numbers * len(batch) // max(1, batch.numel()))] if batch.ndim else batch

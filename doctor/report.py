@@ -12,13 +12,10 @@ from doctor.sandbox import Change
 
 STYLE = "<style>.doctor td, .doctor th {text-align: left !important; vertical-align: top}</style>"
 PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><title>Report of the doctor</title>
+<html lang="en"><head><meta charset="utf-8"><title>Report of the doctor</title>
 <style>body {{font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; line-height: 1.4}}
 .doctor {{border-collapse: collapse}} .doctor td, .doctor th {{border: 1px solid #ccc; padding: 0.2em 0.5em}}</style>
-</head>
-<body>{body}</body>
-</html>
+</head><body>{body}</body></html>
 """
 
 

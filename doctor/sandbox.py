@@ -54,15 +54,11 @@ class Data(NamedTuple):
             batches = islice(data, -(-LOADED // (data.batch_size or 1)))
             data = [torch.cat(parts)[:LOADED] for parts in zip(*batches, strict=True)]
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 4) or not isinstance(data[0], Tensor):
-            raise ValueError(
-                "data must be a DataLoader, or tensors: (inputs, targets), or these and the same for test."
-            )
+            raise ValueError("data must be a DataLoader, or tensors: (inputs, targets), perhaps with those for test.")
         data = cls(*data)
         for inputs, targets in (data[:2], data[2:]):
             if inputs is not None and not len(inputs) == len(targets) > 0:
-                raise ValueError(
-                    f"There are {len(inputs)} inputs and {len(targets)} targets: give as many, at least 1."
-                )
+                raise ValueError(f"{len(inputs)} inputs and {len(targets)} targets: give as many, at least 1.")
         device = None if model is None else next((p.device for p in model.parameters()), None)
         return cls(*(None if part is None else part.detach().to(device) for part in data))
 

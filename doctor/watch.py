@@ -20,7 +20,6 @@ from doctor.sandbox import copies
 __all__ = ["FIRST", "Pass", "Place", "Update", "Watch", "record"]
 
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
-NAN = math.nan
 
 
 def _safely(method):
@@ -69,19 +68,19 @@ class Watch:
         self._batches_since_step, self._pass_of_loss = 0, 0
         self._version = 0  # of all parameters as the last watched backward pass began; any change in place raises it
         self._unused: int | None = None  # that version while gradients wait for a step
-        self._pass_hooks = []
-        self._hooks = [
-            model.register_forward_pre_hook(self._before_forward),
-            model.register_forward_hook(self._after_forward, always_call=True),
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
-        self.loss_fn, self.plain_loss = loss_fn, loss_fn
+        self._pass_hooks, self._hooks = [], []
+        self._add_hooks(loss_fn)
+
+    def _add_hooks(self, loss_fn) -> None:
         if isinstance(loss_fn, nn.Module):
-            self.plain_loss = copies(loss_fn)[0]
+            self.loss_fn, self.plain_loss = loss_fn, copies(loss_fn)[0]
             self._hooks.append(loss_fn.register_forward_hook(self._after_loss_module, with_kwargs=True))
         else:
-            self.loss_fn = self._watched(loss_fn)
+            self.loss_fn, self.plain_loss = self._watched(loss_fn), loss_fn
+        self._hooks.append(self.model.register_forward_pre_hook(self._before_forward))
+        self._hooks.append(self.model.register_forward_hook(self._after_forward, always_call=True))
+        self._hooks.append(self.optimizer.register_step_pre_hook(self._before_step))
+        self._hooks.append(self.optimizer.register_step_post_hook(self._after_step))
 
     @property
     def passes(self) -> list[Pass]:
@@ -114,23 +113,16 @@ class Watch:
         self._fetch()
 
     def _note_updates(self, at_step: dict[str, Tensor], changes: dict[str, Tensor]) -> None:
-        weights, gradients = norms(self._before or self.parameters), self._gradients
-        updates = [
-            Update(
-                name, p.ndim, name in gradients, weights[name],
-                gradients.get(name, NAN), at_step.get(name, NAN), changes.get(name, NAN),
-            )
-            for name, p in self.parameters.items()
-        ]  # fmt: skip
-        self._pass.updates = updates
-        self._unfetched += updates
+        weights, columns = norms(self._before or self.parameters), (self._gradients, at_step, changes)
+        for name, p in self.parameters.items():
+            known = (column.get(name, math.nan) for column in columns)
+            self._pass.updates.append(Update(name, p.ndim, name in self._gradients, weights[name], *known))
+        self._unfetched += self._pass.updates
         self._gradients = {}
 
     def _due(self) -> bool:
         """Tell whether the next pass is to be watched."""
         return self.count["passes"] % self.every == 0 or self.count["passes"] < FIRST
-
-    # ---- the forward pass
 
     @_safely
     def _before_forward(self, module, args):
@@ -143,7 +135,7 @@ class Watch:
         self.count["passes"] += 1
         if due:
             self._end_pass()
-            rates = [float(group.get("lr", NAN)) for group in self.optimizer.param_groups]
+            rates = [float(group.get("lr", math.nan)) for group in self.optimizer.param_groups]
             given = bool(args) and isinstance(args[0], Tensor)
             self._pass = Pass(number, self.count["steps"], rates, self._stepping, given and args[0].requires_grad)
             self._recorder = Recorder(self.parameters, brief=number >= FIRST)
@@ -164,8 +156,6 @@ class Watch:
         self._pass.places = recorder.places
         self._passes.append(self._pass)
         self._unfetched += [self._pass, *recorder.places]
-
-    # ---- the loss and the backward pass
 
     def _watched(self, loss_fn):
         @functools.wraps(loss_fn)
@@ -225,8 +215,6 @@ class Watch:
         self._gradients[name] = torch.linalg.vector_norm(p.grad)
         self._unused = None if self._stepping or self._pass.for_inputs else self._version
 
-    # ---- the step
-
     def _given_gradients(self) -> dict[str, Tensor]:
         """Return the gradients that the optimizer is to use."""
         given = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
@@ -253,9 +241,7 @@ class Watch:
 
 def score_outputs(watched: Pass, outputs: Tensor, labels: Tensor) -> None:
     """Note how well outputs (B, C) tell class indices (B,)."""
-    guesses = outputs.argmax(1)
-    watched.accuracy = (guesses == labels).float().mean()
-    watched.guess_share = guesses.bincount().max() / len(labels)
+    watched.guess_share = outputs.argmax(1).bincount().max() / len(labels)
     watched.cross_entropy = cross_entropy(outputs.float(), labels)
 
 

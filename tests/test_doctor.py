@@ -449,7 +449,7 @@ def test_regression_is_judged_by_its_loss():
 def test_a_regression_is_not_judged_as_classes():
     """Neither of real numbers nor of whole ones, though these could be class indices."""
     x, _ = images(400, 1)
-    for y in (torch.randn(400, 1), torch.randint(6, (400,))):
+    for y in (torch.randn(400, 1), 3 * torch.randint(6, (400,))):
         run = Run(mlp(outputs=1), lambda out, y: (out.flatten() - y.flatten()).square().mean(), rate=0.01, train=(x, y))
         checks = {check.cause: check for check in run.go().report(probe=run.train).checks}
         assert checks["labels-shuffled"].outcome is Outcome.SKIPPED and "class" in checks["labels-shuffled"].text

@@ -27,65 +27,45 @@ class Rule:
     probe: bool = False  # looks at the data as a whole, which only tells something where nothing else is certain
 
 
-SCALES = ("init-too-large", "init-too-small", "inputs-not-scaled")
+FIRST_WEIGHTS = ("init-too-large", "init-too-small")
+SCALES = (*FIRST_WEIGHTS, "inputs-not-scaled")
+SOUND_WEIGHTS, ALL_TRAINED = (Change(weights="sound"),), (Change(trained="all"),)
+RELU, NORMALIZED, RESCALED = (Change(activations=kind) for kind in ("relu", "normalized", "rescaled"))
 
 # In the order in which findings are shown, and proofs tried, of which the first that wins is the last one made: what is
 # certain or special stands before what many things can bring about.
 RULES = (
-    # the loop
     Rule("gradients-not-zeroed", loop.gradients_not_zeroed),
     Rule("no-optimizer-step", loop.no_optimizer_step),
-    Rule("parameters-not-in-optimizer", loop.parameters_not_in_optimizer, (Change(trained="all"),)),
-    Rule("layer-frozen", loop.layer_frozen, (Change(trained="all"),)),
+    Rule("parameters-not-in-optimizer", loop.parameters_not_in_optimizer, ALL_TRAINED),
+    Rule("layer-frozen", loop.layer_frozen, ALL_TRAINED),
     Rule("not-in-eval-mode", loop.not_in_eval_mode),
-    # the loss
     Rule("loss-sign", loss.loss_sign),
     Rule("softmax-wrong-dim", loss.softmax_wrong_dim),
     Rule("softmax-before-loss", loss.softmax_before_loss),
     Rule("wrong-loss", loss.wrong_loss),
     Rule("loss-summed", loss.loss_summed, (Change(loss="mean"), Change(loss="mean of outputs"))),
-    # the data, as the loop sees them
     Rule("constant-inputs", data.constant_inputs),
     Rule("data-not-shuffled", data.data_not_shuffled),
     Rule("class-imbalance", data.class_imbalance, (Change(samples="balanced"),), recall=True),
-    # the first weights
     Rule("symmetric-init", weights.symmetric_init),
     Rule("inputs-not-scaled", data.inputs_not_scaled, (Change(inputs="scaled"),)),
-    Rule("init-too-large", weights.init_too_large, (Change(weights="sound"),)),
-    Rule("dead-relu-at-init", weights.dead_relu_at_init, (Change(weights="sound"),)),
-    Rule("init-too-small", weights.init_too_small, (Change(weights="sound"),)),
-    # the network
+    Rule("init-too-large", weights.init_too_large, SOUND_WEIGHTS),
+    Rule("dead-relu-at-init", weights.dead_relu_at_init, SOUND_WEIGHTS),
+    Rule("init-too-small", weights.init_too_small, SOUND_WEIGHTS),
     Rule("no-nonlinearity", network.no_nonlinearity),
-    Rule(
-        "saturated-activations",
-        network.saturated_activations,
-        (Change(activations="normalized"), Change(activations="relu")),
-        unless=SCALES,
-    ),
-    Rule(
-        "exploding-gradient",
-        network.exploding_gradient,
-        (Change(activations="rescaled"), Change(activations="normalized")),
-        unless=SCALES,
-    ),
-    Rule(
-        "vanishing-gradient",
-        network.vanishing_gradient,
-        (Change(activations="relu"), Change(activations="normalized")),
-        unless=("init-too-large", "init-too-small"),
-    ),
+    Rule("saturated-activations", network.saturated_activations, (NORMALIZED, RELU), unless=SCALES),
+    Rule("exploding-gradient", network.exploding_gradient, (RESCALED, NORMALIZED), unless=SCALES),
+    Rule("vanishing-gradient", network.vanishing_gradient, (RELU, NORMALIZED), unless=FIRST_WEIGHTS),
     Rule("dropout-too-high", network.dropout_too_high, (Change(dropout=0.3),)),
-    # the optimizer
     Rule("clip-too-tight", optimizer.clip_too_tight, (Change(),)),
     Rule("over-regularized", optimizer.over_regularized, (Change(decay=0.0), Change())),
     Rule("dead-relu", network.dead_relu, (Change(),)),
     Rule("lr-too-high", optimizer.lr_too_high, (Change(rate=0.1), Change(rate=0.01), Change(rate=0.001))),
     Rule("lr-too-low", optimizer.lr_too_low, (Change(rate=10.0), Change(rate=100.0), Change(rate=1000.0))),
-    # the data as a whole
     Rule("noisy-inputs", data.noisy_inputs, (Change(inputs="smoothed"),), probe=True),
     Rule("train-test-mismatch", data.train_test_mismatch, unless=("noisy-inputs",), probe=True),
     Rule("labels-shuffled", data.labels_shuffled, unless=("constant-inputs", "noisy-inputs"), probe=True),
-    Rule("label-noise", data.label_noise, unless=("noisy-inputs", "labels-shuffled"), probe=True),
-    # the symptom of last resort
+    Rule("label-noise", data.label_noise, unless=("noisy-inputs",), probe=True),
     Rule("nan", network.not_a_number),
 )

@@ -46,9 +46,10 @@ def parameters_not_in_optimizer(evidence: Evidence) -> Symptom | None:
     left_out = [name for name, p in parameters.items() if p.requires_grad and name not in evidence.trained]
     layers = [layer for layer in evidence.used if any(name.startswith(f"{layer}.") for name in left_out)]
     if left_out:
-        text = f"the optimizer lacks {len(left_out)} of {len(parameters)} parameters, such as {left_out[0]}"
-        text += ", and has others that are not the model's" if evidence.foreign else ""
-        certain = evidence.foreign or not first_ones(evidence, layers)
+        known = sum(len(group["params"]) for group in evidence.watch.optimizer.param_groups)
+        foreign = ", and has others that are not the model's" if known > len(evidence.trained) else ""
+        text = f"the optimizer lacks {len(left_out)} of {len(parameters)} parameters, such as {left_out[0]}{foreign}"
+        certain = bool(foreign) or not first_ones(evidence, layers)
         return Symptom(text, 0, layers[0] if layers else left_out[0], certain)
 
 

@@ -24,7 +24,7 @@ def no_nonlinearity(evidence: Evidence) -> Symptom | None:
     """No activation function was met, and the network is linear, too, for inputs drawn at random."""
     from doctor import checks  # here, as importing the doctor is to cost little
 
-    if len(evidence.used) > 1 and not evidence.first_activations:
+    if len(evidence.used) > 1 and not evidence.first("activation"):
         generator = torch.Generator().manual_seed(0)
         inputs = torch.randn(16, *evidence.watch.shape, generator=generator)
         if fires(checks.nonlinearity(evidence.model, (inputs, torch.zeros(16, dtype=torch.long)))):
@@ -33,7 +33,7 @@ def no_nonlinearity(evidence: Evidence) -> Symptom | None:
 
 
 def saturated_activations(evidence: Evidence) -> Symptom | None:
-    found = [place for place in evidence.first_activations if place.saturated > SATURATED]
+    found = [place for place in evidence.first("activation") if place.saturated > SATURATED]
     if found:
         worst = max(found, key=lambda place: place.saturated)
         text = f"{worst.saturated:.0%} of the activations after {worst.layer} are at a bound"
@@ -41,7 +41,7 @@ def saturated_activations(evidence: Evidence) -> Symptom | None:
 
 
 def exploding_gradient(evidence: Evidence) -> Symptom | None:
-    gradients, layers = evidence.first_gradients, evidence.first_layers
+    gradients, layers = evidence.first_gradients, evidence.first("layer")
     if len(gradients) > 2 and layers and layers[0].rms:
         worst, largest = max(gradients, key=lambda pair: pair[1])
         growth = layers[-1].rms / layers[0].rms
