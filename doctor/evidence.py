@@ -1,21 +1,24 @@
-"""Evidence: what the doctor's rules look at, drawn from the tables of a Watch, and the symptoms that they find."""
+"""Evidence: what the doctor's rules look at, drawn from the records of a Watch, and the symptoms that they find."""
 
 import math
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 
-import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from doctor.experiments import undisturbed
-from doctor.sandbox import Interventions
+from doctor.records import FirstWeight, Pass, Place
+from doctor.sandbox import Interventions, undisturbed
 from doctor.watch import FIRST, Watch
 
 PATIENCE = 100  # steps after which learning should show
-TAKEN_OFF = 0.1  # of the labels' entropy: less of it after PATIENCE steps is hardly learning
+LEARNED = 0.1  # of the labels' entropy: if less of it is gone after PATIENCE steps, hardly anything is learned
+
+LOSS = "the loss: call doctor.loss_fn in the loop"
+CLASSES = "outputs (B, C) and class indices"
 
 
 class NotRun(Exception):
@@ -32,31 +35,55 @@ class Symptom:
     certain: bool = False
 
 
-OF_LOSS = ("loss", "size", "width", "scale", "left", "losses since step")  # columns; the others are of classification
+class Evidence:
+    """The records of a Watch, numbers drawn from them, and perhaps data for experiments.
 
-
-class Seen:
-    """What rules look at: the tables of a Watch, numbers drawn from them, and perhaps data for experiments."""
+    Raises NotRun where no pass was watched, and ValueError for a probe or test data that will not do.
+    """
 
     def __init__(self, watch: Watch, probe=None, test=None):
-        self.watch, self.count, self.model = watch, watch.count, watch.model
-        self.passes, self.places, self.updates, self.weights = watch.passes, watch.places, watch.updates, watch.weights
-        if not len(self.passes):
+        self.watch, self.count, self.model, self.passes = watch, watch.count, watch.model, watch.passes
+        if not self.passes:
             raise NotRun("No training pass was watched: the model has to be in training mode.")
         self.interventions = None if probe is None else Interventions(watch, probe, test)
         self.test = self.interventions and self.interventions.test
-        self.explained: list[str] = []  # by these causes, certain or proven
         self.steps = self.count["steps"]
-        self.final = self.passes.tail(max(FIRST, len(self.passes) // 5))
+        self.final = self.passes[-max(FIRST, len(self.passes) // 5) :]
 
-    def column(self, name: str) -> pd.Series:
-        """Return a column of the passes, indexed by their steps; raises NotRun where it could not be watched."""
-        if name not in self.passes or not self.passes[name].notna().any():
-            missing = (
-                "the loss: call doctor.loss_fn in the loop" if name in OF_LOSS else "outputs (B, C) and class indices"
-            )
-            raise NotRun(f"It needs {missing}.")
-        return self.passes.set_index("step")[name].dropna()
+    def passes_with(self, number: Callable[[Pass], float | None], what: str) -> list[Pass]:
+        """Return the passes for which `number(pass)` is neither None nor NaN; raises NotRun where there is none."""
+        seen = [p for p in self.passes if number(p) is not None]
+        if not seen:
+            raise NotRun(f"It needs {what}.")
+        found = [p for p in seen if not math.isnan(number(p))]
+        if not found:
+            raise NotRun("What it judges is NaN in all passes.")
+        return found
+
+    @property
+    def losses(self) -> list[float]:
+        return [p.loss for p in self.passes_with(lambda p: p.loss, LOSS)]
+
+    @property
+    def width(self) -> int:
+        """Outputs for each sample."""
+        return self.passes_with(lambda p: p.width, LOSS)[0].width
+
+    @property
+    def compared(self) -> list[Pass]:
+        """The first passes, whose outputs were compared with probabilities."""
+        return self.passes_with(lambda p: p.rows_off, CLASSES)
+
+    @property
+    def class_counts(self) -> dict[int, int]:
+        """How often each class came; raises NotRun where the loop does no classification, such as a regression."""
+        self.passes_with(lambda p: p.guess_share, CLASSES)
+        return self.watch.labels
+
+    @property
+    def updated(self) -> list[Pass]:
+        """The passes after which there was a gradient or a step."""
+        return [p for p in self.passes if p.updates]
 
     @cached_property
     def trained(self) -> dict[str, float]:
@@ -65,83 +92,59 @@ class Seen:
         return {name: rates[id(p)] for name, p in self.watch.parameters.items() if id(p) in rates}
 
     @cached_property
-    def foreign(self) -> bool:
-        """Whether the optimizer has parameters that are not the model's."""
-        return sum(len(group["params"]) for group in self.watch.optimizer.param_groups) > len(self.trained)
-
-    # ---- does it learn?
-
-    @cached_property
-    def entropy(self) -> float:
-        """The loss, in nats, of predicting each class as often as it comes."""
-        if not self.watch.labels:
-            raise NotRun("It judges classification.")
-        shares = np.array(list(self.watch.labels.values())) / sum(self.watch.labels.values())
-        return float(-(shares * np.log(shares)).sum())
+    def step_ratios(self) -> list[float]:
+        """For each watched step the largest |change| / |weight| of a weight matrix."""
+        steps = [[u for u in p.updates if u.dimensions > 1 and u.change == u.change] for p in self.updated]
+        return [max((u.ratio for u in step if u.change > 0), default=0.0) for step in steps if step]
 
     @cached_property
     def impaired(self) -> str:
-        """Return how it shows that little is learned; "" if it is learned, or too early to tell."""
-        if "loss" not in self.passes:
-            return ""
-        loss = self.passes["loss"].dropna()
-        if not np.isfinite(self.final["loss"].dropna()).all() or loss.isna().any():
+        """How it shows that little is learned; "" if it is learned, or too early to tell."""
+        losses, final = ([p.loss for p in part if p.loss is not None] for part in (self.passes, self.final))
+        if not all(map(math.isfinite, final)):
             return "the loss is not finite"
-        if max(self.count["steps"], self.count["losses"]) < PATIENCE:
+        if not losses or max(self.count["steps"], self.count["losses"]) < PATIENCE:
             return ""
-        if "cross entropy" in self.passes:
-            left = self.final["cross entropy"].mean()
-            if not left < (1 - TAKEN_OFF) * self.entropy + 0.01:
-                return f"the cross-entropy is {left:.3g}, that of guessing {self.entropy:.3g}"
-        elif not self.final["loss"].mean() < (1 - TAKEN_OFF) * loss.iloc[:FIRST].mean():
-            return f"the loss went from {loss.iloc[:FIRST].mean():.3g} to {self.final['loss'].mean():.3g}"
+        if entropies := [p.cross_entropy for p in self.final if p.cross_entropy is not None]:
+            guessing = entropy(self.watch.labels.values())
+            if not fmean(entropies) < (1 - LEARNED) * guessing + 0.01:
+                return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
+        elif not fmean(final or [math.nan]) < (1 - LEARNED) * fmean(losses[:FIRST]):
+            return f"the loss went from {fmean(losses[:FIRST]):.3g} to {fmean(final):.3g}"
         return ""
 
-    @cached_property
-    def inputs(self) -> pd.DataFrame:
-        """The rows of the model's inputs."""
-        rows = self.places.query("kind == 'input'")
-        if not len(rows):
+    @property
+    def inputs(self) -> list[Place]:
+        """The model's inputs in all passes."""
+        found = [place for p in self.passes for place in p.places if place.kind == "input"]
+        if not found:
             raise NotRun("It judges a tensor as the model's first argument.")
-        return rows
+        return found
 
-    # ---- the first pass
-
-    @cached_property
-    def first_places(self) -> pd.DataFrame:
-        return self.places[self.places["pass"] == self.places["pass"].min()]
+    def first(self, kind: str) -> list[Place]:
+        """Return what a kind of places, "layer" or "activation", has in the first pass."""
+        return [place for place in self.passes[0].places if place.kind == kind]
 
     @cached_property
     def used(self) -> list[str]:
         """Names of the layers in the order in which the first pass met them."""
-        return list(dict.fromkeys(self.first_places.query("kind == 'layer'")["layer"])) if len(self.places) else []
+        return list(dict.fromkeys(place.layer for place in self.first("layer")))
 
     @cached_property
-    def matrices(self) -> pd.DataFrame:
-        """First weights of the layers, in the order of use. `gain`: what they multiply the rms of inputs by."""
-        w = self.weights[(self.weights["dimensions"] > 1)].copy()
-        w["layer"] = [name.rpartition(".")[0] or name for name in w["name"]]
-        w = w[w["layer"].isin(self.used)]
-        w["gain"] = np.hypot(w["std"], w["mean"]) * np.sqrt(w["inputs"])
-        w["order"] = w["layer"].map(self.used.index)
-        return w.sort_values("order", kind="stable")
-
-    def at_first(self, column: str) -> pd.Series:
-        """Return a column of the first backward pass, by layer, of weight matrices in the order of use."""
-        rows = self.updates[self.updates["pass"] == self.updates["pass"].min()].set_index("name")[column]
-        return rows.reindex(self.matrices["name"]).set_axis(self.matrices["layer"]).dropna()
+    def matrices(self) -> list[FirstWeight]:
+        """First weights of the layers, in the order of use."""
+        found = [w for w in self.watch.weights if w.dimensions > 1 and w.layer in self.used]
+        return sorted(found, key=lambda w: self.used.index(w.layer))
 
     @cached_property
-    def relative_changes(self) -> pd.DataFrame:
-        """|change| / |weight| of each weight matrix in each watched step: a row for each, with pass, name, ratio."""
-        rows = self.updates[(self.updates["dimensions"] > 1) & self.updates["change"].notna()]
-        return rows.assign(ratio=rows["change"] / rows["weight"].clip(lower=1e-12))
+    def first_gradients(self) -> list[tuple[str, float]]:
+        """Layer and norm of the gradients of weight matrices in the first backward pass, in the order of use."""
+        norms = {update.name: update.gradient for p in self.updated[:1] for update in p.updates}
+        return [(w.layer, norms[w.name]) for w in self.matrices if norms.get(w.name, math.nan) >= 0]
 
-    def needed(self, test: bool = False) -> Interventions:
-        """Return the experiments; raises NotRun where data for them were not given, or a cause is certain already."""
-        if self.explained:
-            raise NotRun(f"It is judged when {self.explained[0]} is mended.")
-        self.column("loss")
+    def experiments(self, test: bool = False) -> Interventions:
+        """Return the experiments; raises NotRun where data for them were not given, or will not do."""
+        self.passes_with(lambda p: p.loss, LOSS)
         if self.interventions is None:
             raise NotRun("Give report(probe=(inputs, targets)).")
         if test and self.test is None:
@@ -150,16 +153,10 @@ class Seen:
             raise NotRun("The probe has inputs that are not finite.")
         return self.interventions
 
-    def step_of(self, number: int) -> int:
-        """Return the step before which a pass was made."""
-        return int(self.passes.loc[self.passes["pass"] == number, "step"].iloc[0])
-
-    # ---- the loss, asked with made-up outputs
-
     def loss_of(self, outputs: Tensor, labels: Tensor) -> float:
         """Return the loss of outputs (B, C) for class indices (B,), in the form in which the loop gives targets."""
         like = self.watch.like
-        if like is None or self.column("width").iloc[0] < 2:
+        if like is None or self.width < 2:
             raise NotRun("It judges losses of outputs (B, C) and classes.")
         targets = one_hot(labels, outputs.shape[1]) if like.shape[1:] and like.shape[1] > 1 else labels
         targets = targets[:, None] if like.ndim > targets.ndim else targets
@@ -169,7 +166,7 @@ class Seen:
     @cached_property
     def made_up(self) -> tuple[Tensor, Tensor]:
         """Outputs (B, C) drawn at random and class indices, each one twice."""
-        classes = max(int(self.column("width").iloc[0]), max(self.watch.labels, default=0) + 1)
+        classes = max(self.width, max(self.watch.labels, default=0) + 1)
         generator = torch.Generator().manual_seed(0)
         labels = torch.arange(2 * classes) % classes
         return torch.randn(len(labels), classes, generator=generator), labels
@@ -187,13 +184,27 @@ class Seen:
         return close(self.loss_of(shifted, labels), self.loss_of(outputs, labels), 1e-5)
 
 
-def whole_norms(updates: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Return for each pass the norm of all parameters together."""
-    return (updates[columns] ** 2).groupby(updates["pass"]).sum() ** 0.5
+def entropy(counts: Collection[int]) -> float:
+    """Return the loss, in nats, of predicting each class as often as it comes."""
+    return -sum(count / sum(counts) * math.log(count / sum(counts)) for count in counts)
 
 
-def often(flags: pd.Series) -> bool:
-    return len(flags) > 0 and bool(flags.mean() > 0.5)
+def total_norm(norms: Iterable[float]) -> float:
+    """Return the norm of all tensors together, without those that are NaN."""
+    return math.sqrt(sum(norm**2 for norm in norms if not math.isnan(norm)))
+
+
+def often(flags: Iterable[bool]) -> bool:
+    """Tell whether more than half of some flags are set."""
+    flags = list(flags)
+    return 2 * sum(flags) > len(flags)
+
+
+def fires(verdict) -> bool:
+    """Tell whether a check of doctor.checks fires; raises NotRun where it could not judge."""
+    if str(verdict.verdict) == "not run":
+        raise NotRun(verdict.advice)
+    return verdict.fires
 
 
 def close(a: float, b: float, tolerance: float = 1e-3) -> bool:

@@ -1,25 +1,173 @@
-"""Short trainings of copies of a watched model, each with one thing changed: does it then learn better?
+"""Copies of a model, its optimizer and some data, and short trainings of them: what is the caller's own stays as it is.
 
-A copy begins with weights like the first ones (drawn anew with the mean and std that each parameter had), has the
-optimizer's settings, and takes as many steps as the loop has, up to STEPS: what wins, wins at equal effort.
+`Interventions` trains copies of a watched model, each with one thing changed: does it then learn better? A copy begins
+with weights like the first ones (drawn anew with the mean and std that each parameter had), has the optimizer's
+settings, and takes as many steps as the loop has, up to LONGEST: what wins, wins at equal effort.
 """
 
+import contextlib
+import copy
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy, relu
 from torch.overrides import TorchFunctionMode
 
-from doctor.experiments import BATCH, Data, adam, copies, ordinary_step, undisturbed
-from doctor.passes import BOUNDS, RECTIFIERS
-from doctor.watch import Watch, class_labels, is_classified
+from doctor.measure import are_classes, class_labels, function_name, is_activation, update_ratio
 
-STEPS = 300  # of a training: what helps at all shows in them, and they take a second
-SAMPLES = 4000  # of the probe that are used; a quarter of them judges, so that accuracies are known to 1.5 points
+LOADED = 10_000  # samples taken from a DataLoader
+SAMPLES = 300  # on which distributions are measured: a share is then known to 3 points
+BATCH = 32  # of a short training
+STEPS = 60  # of it: most leave the first guess, one class for all, and it is little for a CPU
+ROUNDS = 5  # of STEPS for those that are slow to leave it
+
+LONGEST = 300  # steps of an intervention: what helps at all shows in them, and they take a second
+PROBED = 4000  # samples of the probe that are used; a quarter judges, so that accuracies are known to 1.5 points
 LEAST = 100  # samples of a probe
+
+# ---- data
+
+
+class Data(NamedTuple):
+    """Training data, inputs (N, ...) and targets (N, ...), and perhaps test data."""
+
+    inputs: Tensor
+    targets: Tensor
+    test_inputs: Tensor | None = None
+    test_targets: Tensor | None = None
+
+    @classmethod
+    def of(cls, data, model: nn.Module | None = None) -> "Data":
+        """Return what a caller gave as data, on the model's device.
+
+        `data`: a DataLoader, of which the first LOADED samples are taken, or two or four tensors. Raises ValueError for
+        anything else, for no samples, and for inputs and targets of different lengths.
+        """
+        if isinstance(data, torch.utils.data.DataLoader):
+            batches = islice(data, -(-LOADED // (data.batch_size or 1)))
+            data = [torch.cat(parts)[:LOADED] for parts in zip(*batches, strict=True)]
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 4) or not isinstance(data[0], Tensor):
+            raise ValueError("data must be a DataLoader, or tensors: (inputs, targets), perhaps with those for test.")
+        data = cls(*data)
+        for inputs, targets in (data[:2], data[2:]):
+            if inputs is not None and not len(inputs) == len(targets) > 0:
+                raise ValueError(f"{len(inputs)} inputs and {len(targets)} targets: give as many, at least 1.")
+        device = None if model is None else next((p.device for p in model.parameters()), None)
+        return cls(*(None if part is None else part.detach().to(device) for part in data))
+
+    def sample(self, size: int = SAMPLES) -> tuple[Tensor, Tensor]:
+        """Return copies of at most `size` training samples, drawn without replacement."""
+        index = torch.randperm(len(self.inputs))[:size].to(self.inputs.device)
+        return self.inputs[index], self.targets[index]
+
+    def rounds(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        """Give up to ROUNDS times STEPS batches, in one pass over the data or less: nothing is learned by heart."""
+        count = max(1, min(ROUNDS, len(self.inputs) // (BATCH * STEPS)))
+        batches = self.batches(count * STEPS)
+        for _ in range(count):
+            yield list(islice(batches, STEPS))
+
+    def batches(self, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give `steps` batches drawn with replacement, the same ones each time."""
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(steps):
+            index = torch.randint(len(self.inputs), (BATCH,), generator=generator).to(self.inputs.device)
+            yield self.inputs[index], self.targets[index]
+
+
+# ---- copies, and steps with them
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Draw the same random numbers each time, leave the caller's random states alone, and let gradients be recorded."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 (what a student's code may draw from)
+    try:
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(0)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+
+
+def copies(model: nn.Module, optimizer=None) -> tuple:
+    """Return copies of a model and its optimizer (or None) that belong together, without the hooks of the caller."""
+    # Outputs that a model has kept cannot be copied with their graph.
+    kept = [t for m in model.modules() for t in vars(m).values() if isinstance(t, Tensor) and t.grad_fn is not None]
+    twin, twin_optimizer = copy.deepcopy((model, optimizer), {id(t): t.detach() for t in kept})
+    if isinstance(twin_optimizer, torch.optim.LBFGS):  # keeps its parameters twice, and a copy of it but once
+        twin_optimizer._params, twin_optimizer._numel_cache = twin_optimizer.param_groups[0]["params"], None
+    for m in twin.modules():
+        for hooks in (m._forward_pre_hooks, m._forward_hooks, m._backward_pre_hooks, m._backward_hooks):
+            for key in [key for key, hook in hooks.items() if not type(hook).__module__.startswith("torch.")]:
+                del hooks[key]  # those of torch, such as spectral norm's, are a part of the model
+    return twin, twin_optimizer
+
+
+def quiet(model: nn.Module) -> nn.Module:
+    """Put a model into training mode, but dropout into evaluation mode; return it.
+
+    So nothing is random, and batch normalization works before its running averages have been learned.
+    """
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.eval()
+    return model
+
+
+def adam(model: nn.Module) -> torch.optim.Optimizer:
+    """Return Adam at its default rate 1e-3, which most models can stand, whatever the scale of their gradients.
+
+    Raises ValueError where no parameter requires a gradient.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("No parameter requires a gradient: there is nothing to train.")
+    return torch.optim.Adam(parameters)
+
+
+def ordinary_step(model, loss_fn, optimizer, inputs: Tensor, targets: Tensor) -> float:
+    """Make one training step; return the loss before it."""
+
+    def closure():
+        optimizer.zero_grad()
+        loss = loss_fn(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    return optimizer.step(closure).item()
+
+
+def update_ratios(model: nn.Module, step: Callable[[], object]) -> dict[str, float]:
+    """Call `step`; return |change| / |weight before| of each parameter with two or more dimensions: the real update."""
+    before = {name: (p, p.detach().clone()) for name, p in model.named_parameters() if p.ndim > 1}
+    step()
+    return {name: update_ratio(old, p).item() for name, (p, old) in before.items()}
+
+
+def train(model: nn.Module, loss_fn, optimizer, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Train in place, in training mode, one step for each batch."""
+    model.train()
+    for batch in batches:
+        ordinary_step(model, loss_fn, optimizer, *batch)
+
+
+def loss_of(model: nn.Module, loss_fn, inputs: Tensor, targets: Tensor) -> float:
+    """Return the loss in the mode that the model is in, without recording a gradient."""
+    with torch.no_grad():
+        return float(loss_fn(model(inputs), targets))
+
+
+# ---- trainings with one thing changed
 
 
 @dataclass(frozen=True)
@@ -32,7 +180,7 @@ class Change:
     weights: str = "first"  # "sound": He's, with biases of 0
     activations: str = "own"  # "relu" for all of them; "normalized" over the batch before each; "rescaled" after each
     trained: str = "own"  # "all" parameters
-    inputs: str = "own"  # "scaled" to mean 0 and std 1; "smoothed": the mean of 3x3 neighbours
+    inputs: str = "own"  # "scaled" to mean 0 and std 1; "smoothed": the mean of 3x3 neighbors
     samples: str = "own"  # "balanced": all classes alike; "permuted": the labels of other samples
     loss: str = "own"  # "mean" over the batch, or "mean of outputs"; "cross entropy"
     optimizer: str = "own"  # "Adam" at its default rate
@@ -48,24 +196,25 @@ REFERENCE = Change(weights="sound", inputs="scaled", dropout=0.3, trained="all",
 
 
 class Interventions:
-    """Trainings on a part of the probe (inputs (N, ...), targets (N, ...)), scored on the rest of it.
+    """Trainings of copies on a part of the probe (inputs (N, ...), targets (N, ...)), scored on the rest of it.
 
     Raises ValueError for fewer than LEAST samples, or data that are no two tensors of the same length. The score is the
     accuracy, with `recall` its mean over classes; where targets are no class indices, the share of the first loss that
     is taken off.
     """
 
-    def __init__(self, watch: Watch, probe, test=None):
+    def __init__(self, watch, probe, test=None):
         self.watch, passes = watch, watch.passes
-        self.first_loss = passes["loss"].iloc[0] if "loss" in passes else math.nan
-        self.batch = int(passes["size"].median()) if "size" in passes else BATCH
-        self.steps = min(max(1, watch.count["steps"], watch.count["losses"]), STEPS)
-        self.rates = typical_rates(passes["rates"])
-        self.moved = frozenset(watch.updates.query("change > 0")["name"]) if len(watch.updates) else frozenset()
+        self.first_loss = next((p.loss for p in passes if p.loss is not None), math.nan)
+        sizes = [p.size for p in passes if p.size is not None]
+        self.batch = int(np.median(sizes)) if sizes else BATCH
+        self.steps = min(max(1, watch.count["steps"], watch.count["losses"]), LONGEST)
+        self.rates = typical_rates([p.rates for p in passes])
+        self.moved = frozenset(update.name for p in passes for update in p.updates if update.change > 0)
         with undisturbed():
-            inputs, targets = Data.of(probe, watch.model).sample(SAMPLES)
+            inputs, targets = Data.of(probe, watch.model).sample(PROBED)
         if len(inputs) < LEAST:
-            raise ValueError(f"The probe has {len(inputs)} samples: give at least {LEAST}, better {SAMPLES}.")
+            raise ValueError(f"The probe has {len(inputs)} samples: give at least {LEAST}, better {PROBED}.")
         self.test = Data(*Data.of(test, watch.model)[:2]) if test is not None else None
         self.finite = not inputs.is_floating_point() or bool(inputs.isfinite().all())
         held = -(-len(inputs) // 4)
@@ -95,21 +244,22 @@ class Interventions:
         """Return what a copy trained with the change gives for the held part or test data, the model itself for any."""
         with undisturbed():
             if change is None:
-                return self.answers(copies(self.watch.model)[0], on.inputs, Change())
+                return self._evaluate(copies(self.watch.model)[0], on.inputs, Change())
             if change not in self._outputs:
-                model, parts = self.trained(change), [part for part in (self.held, self.test) if part]
-                self._outputs[change] = {id(part): self.answers(model, part.inputs, change) for part in parts}
+                model, parts = self._train(change), [part for part in (self.held, self.test) if part]
+                self._outputs[change] = {id(part): self._evaluate(model, part.inputs, change) for part in parts}
         return self._outputs[change][id(on)]
 
     @torch.no_grad()
-    def answers(self, model: nn.Module, inputs: Tensor, change: Change) -> Tensor:
+    def _evaluate(self, model: nn.Module, inputs: Tensor, change: Change) -> Tensor:
         model.eval()
         with Functions(change):
-            return torch.cat([model(part) for part in self.prepared(inputs, change).split(1000)])
+            return torch.cat([model(part) for part in self._prepare(inputs, change).split(1000)])
 
-    def trained(self, change: Change) -> nn.Module:
+    def _train(self, change: Change) -> nn.Module:
+        """Return a copy that is trained with the change."""
         model, optimizer = self.first_model(change)
-        inputs, targets = self.prepared(self.train.inputs, change), self.train.targets
+        inputs, targets = self._prepare(self.train.inputs, change), self.train.targets
         if change.samples == "permuted":
             targets = targets[torch.randperm(len(targets))]
 
@@ -120,12 +270,12 @@ class Interventions:
 
         model.train()
         with Functions(change):
-            for index in self.batches(balanced=change.samples == "balanced"):
+            for index in self._batches(balanced=change.samples == "balanced"):
                 if not math.isfinite(ordinary_step(model, loss_fn, optimizer, inputs[index], targets[index])):
                     break  # nothing more is learned
         return model
 
-    def batches(self, balanced: bool) -> Iterator[Tensor]:
+    def _batches(self, balanced: bool) -> Iterator[Tensor]:
         """Give the indices of each batch, in passes over the shuffled samples, or drawn with equal classes."""
         count, size = len(self.train.inputs), min(self.batch, len(self.train.inputs))
         if balanced:
@@ -135,7 +285,7 @@ class Interventions:
             index = torch.cat([torch.randperm(count) for _ in range(-(-self.steps * size // count))])
         return iter(index[: self.steps * size].split(size))
 
-    def prepared(self, inputs: Tensor, change: Change) -> Tensor:
+    def _prepare(self, inputs: Tensor, change: Change) -> Tensor:
         if change.inputs == "scaled":
             return (inputs - self.train.inputs.mean()) / self.train.inputs.std().clamp(min=1e-30)
         return avg_pool2d(inputs, 3, 1, 1) if change.inputs == "smoothed" else inputs
@@ -155,13 +305,13 @@ class Interventions:
                 group["weight_decay"] *= change.decay
         if change.trained == "all":
             train_all(model, optimizer, max(self.rates))
-        self.draw_weights(model, optimizer, sound=change.weights == "sound")
+        self._draw_weights(model, optimizer, sound=change.weights == "sound")
         return model, adam(model) if change.optimizer == "Adam" else optimizer
 
     @torch.no_grad()
-    def draw_weights(self, model: nn.Module, optimizer, sound: bool) -> None:
+    def _draw_weights(self, model: nn.Module, optimizer, sound: bool) -> None:
         """Draw parameters anew. What is not trained stays, such as a backbone; what has not moved is a first weight."""
-        first = self.watch.weights.set_index("name")
+        first = {weight.name: weight for weight in self.watch.weights}
         trained = {id(p) for group in optimizer.param_groups if group["lr"] for p in group["params"] if p.requires_grad}
         for name, p in model.named_parameters():
             if sound and id(p) in trained and p.ndim > 1:
@@ -169,7 +319,7 @@ class Interventions:
             elif sound and id(p) in trained and name.endswith("bias"):
                 p.zero_()
             elif name in self.moved:
-                p.normal_(first["mean"][name], first["std"][name])
+                p.normal_(first[name].mean, first[name].std)
 
 
 def train_all(model: nn.Module, optimizer, rate: float) -> None:
@@ -182,16 +332,16 @@ def train_all(model: nn.Module, optimizer, rate: float) -> None:
     model.requires_grad_(True)
 
 
-def typical_rates(rates) -> list[float]:
-    """Return the middle of each group's rates, which a schedule may have ended near 0."""
-    columns = zip(*(row for row in rates if len(row) == len(rates.iloc[-1])), strict=True)
+def typical_rates(rates: list[list[float]]) -> list[float]:
+    """Return the median of each group's rates, which a schedule may have ended near 0."""
+    columns = zip(*(row for row in rates if len(row) == len(rates[-1])), strict=True)
     return [sorted(column)[len(column) // 2] for column in columns]
 
 
 def labels_of(outputs, targets) -> Tensor | None:
     """Return class indices (B,) where outputs (B, C) can be judged by them."""
     labels = class_labels(targets)
-    return labels if is_classified(outputs, labels) else None
+    return labels if are_classes(outputs, labels) else None
 
 
 class Functions(TorchFunctionMode):
@@ -202,20 +352,20 @@ class Functions(TorchFunctionMode):
         self.change = change
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "").strip("_")  # relu_ works in place
+        name, kwargs = function_name(function), kwargs or {}
         if self.change.trained == "all" and name == "detach":
             return args[0]
-        if self.change.activations != "own" and (name in RECTIFIERS or name in BOUNDS):
+        if self.change.activations != "own" and is_activation(name, args, kwargs):
             if self.change.activations == "relu":
                 return relu(args[0])
             if self.change.activations == "rescaled":
-                outputs = function(*args, **(kwargs or {}))
+                outputs = function(*args, **kwargs)
                 return outputs / outputs.square().mean().sqrt().clamp(min=1e-30)
-            args = (normalized(args[0]), *args[1:])
-        return function(*args, **(kwargs or {}))
+            args = (normalize(args[0]), *args[1:])
+        return function(*args, **kwargs)
 
 
-def normalized(x: Tensor) -> Tensor:
+def normalize(x: Tensor) -> Tensor:
     """Return values with mean 0 and std 1 over the batch, unit by unit, as batch normalization does."""
     over = [d for d in range(x.ndim) if d != min(1, x.ndim - 1)]
     return (x - x.mean(over, keepdim=True)) / (x.std(over, correction=0, keepdim=True) + 1e-5)

@@ -5,11 +5,14 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam
 
-from doctor.watch import FIRST, Watch
+from doctor import measure
+from doctor.watch import FIRST, Watch, record
 
 X = torch.rand(96, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(4, (96,), generator=torch.Generator().manual_seed(1))
@@ -142,23 +145,25 @@ def plain(loop, make, optimizer, loss_fn):
 
 
 def test_every_pass_or_every_fourth():
-    assert watched(ordinary).passes["pass"].tolist() == list(range(6))
-    seen = watched(lambda *given: [ordinary(*given) for _ in range(3)], every=5).passes
-    assert seen["pass"].tolist() == [0, 1, 2, 3, 5, 10, 15] and FIRST == 4
-    with pytest.raises(ValueError, match="every=0: give 1"):
+    assert [p.number for p in watched(ordinary).passes] == list(range(6))
+    seen = watched(lambda *loop: [ordinary(*loop) for _ in range(3)], every=5).passes
+    assert [p.number for p in seen] == [0, 1, 2, 3, 5, 10, 15] and FIRST == 4
+    with pytest.raises(ValueError, match="every"):
         Watch(mlp(), cross_entropy, SGD([torch.zeros(1)], 0.1), every=0)
 
 
 def test_numbers_of_a_pass():
     losses = plain_losses()
     watch = watched(ordinary)
-    assert watch.passes["loss"].tolist() == losses
-    first, given, (x, y) = watch.passes.iloc[0], watch.places.iloc[0], batches()[0]
-    assert first["size"] == 32 and first["label share"] == y.bincount().max() / 32
-    assert given["kind"] == "input" and given["rms"] == pytest.approx(x.square().mean().sqrt().item())
-    assert given["mean"] == pytest.approx(x.mean().item(), abs=1e-6)
-    assert given["std"] == pytest.approx(x.std(correction=0).item())
-    assert given["variation"] == pytest.approx((x.var(0, correction=0).mean().sqrt() / x.square().mean().sqrt()).item())
+    assert [p.loss for p in watch.passes] == losses
+    first, (x, y) = watch.passes[0], batches()[0]
+    place, rms = first.places[0], x.square().mean().sqrt()
+    assert first.size == 32 and first.width == 4 and first.label_share == y.bincount().max() / 32
+    assert first.rates == [0.1] and not (first.inside_step or first.for_inputs or first.waiting)
+    assert place.kind == "input" and place.rms == pytest.approx(rms.item())
+    assert place.mean == pytest.approx(x.mean().item(), abs=1e-6)
+    assert place.std == pytest.approx(x.std(correction=0).item())
+    assert place.variation == pytest.approx((x.var(0, correction=0).mean().sqrt() / rms).item())
     assert watch.labels == {c: 2 * n for c, n in enumerate(Y.bincount().tolist())}
     assert watch.count == {"passes": 6, "losses": 6, "steps": 6}
 
@@ -169,12 +174,12 @@ def plain_losses():
 
 
 def test_places_are_told_by_the_names_of_layers():
-    places = watched(ordinary).places
-    assert places.groupby("pass")[["place", "layer"]].apply(lambda rows: rows.values.tolist())[0] == [
-        ["input 1", ""], ["into linear 1", "1"], ["out of relu 1", "1"], ["into linear 2", "4"], ["output 1", "4"],
-    ]  # fmt: skip
-    places = watched(ordinary, cnn).places
-    assert places[places["pass"] == 0]["layer"].tolist() == ["", "conv", "conv", "conv", "head", "head"]
+    for p in watched(ordinary).passes:
+        assert [(place.place, place.layer) for place in p.places] == [
+            ("input 1", ""), ("into linear 1", "1"), ("out of relu 1", "1"), ("into linear 2", "4"), ("output 1", "4"),
+        ]  # fmt: skip
+    places = watched(ordinary, cnn).passes[0].places
+    assert [place.layer for place in places] == ["", "conv", "conv", "conv", "head", "head"]
 
 
 def test_updates_are_what_the_optimizer_did():
@@ -185,16 +190,16 @@ def test_updates_are_what_the_optimizer_did():
     x, y = batches()[0]
     watch.loss_fn(model(x), y).backward()
     optimizer.step()
-    rows = watch.updates.set_index("name")
-    assert rows.index.tolist() == list(before)
+    updates = {update.name: update for update in watch.passes[0].updates}
+    assert list(updates) == list(before)
     for name, p in model.named_parameters():
-        change, gradient = (p - before[name]).norm().item(), p.grad.norm().item()
-        assert rows.loc[name, ["weight", "gradient", "change"]].tolist() == pytest.approx(
-            [before[name].norm().item(), gradient, change]
-        )
+        update, gradient = updates[name], p.grad.norm().item()
+        assert update.weight == pytest.approx(before[name].norm().item()) and update.gradient == pytest.approx(gradient)
+        assert update.change == pytest.approx((p - before[name]).norm().item())
+        assert update.ratio == pytest.approx(measure.update_ratio(before[name], p).item())
         at_step = math.nan if name == "4.bias" else gradient  # which the optimizer does not have
-        assert rows.loc[name, "at step"] == pytest.approx(at_step, nan_ok=True)
-    assert rows.change["4.bias"] == 0 < rows.gradient["4.bias"]
+        assert update.at_step == pytest.approx(at_step, nan_ok=True)
+    assert updates["4.bias"].change == 0 < updates["4.bias"].gradient
 
 
 def never_zeroing(model, loss_fn, optimizer):
@@ -208,16 +213,17 @@ def never_zeroing(model, loss_fn, optimizer):
     [(ordinary, False), (accumulating, False), (with_closure, False), (never_zeroing, True)],
 )
 def test_gradients_left_from_the_step_before(loop, left):
-    rows = watched(loop).passes
-    after_step = rows[(rows["losses since step"] == 1) & (rows["step"] > 0)]
-    assert len(after_step) or loop is accumulating  # which makes one step
-    assert ((after_step["left"] > 0) == left).all()
-    assert (rows[rows["losses since step"] > 1]["left"] > 0).all() or loop is with_closure  # it calls zero_grad
+    passes = watched(loop).passes
+    after_step = [p for p in passes if p.batches_since_step == 1 and p.step > 0]
+    assert after_step or loop is accumulating  # which makes one step
+    assert all((p.left > 0) == left for p in after_step)
+    assert [p.waiting for p in passes] == [loop is accumulating and p.number % 3 > 0 for p in passes]
+    assert all(p.left > 0 for p in passes if p.waiting)
 
 
 def test_what_happens_between_backward_and_step():
-    rows = watched(clipping).updates
-    assert (rows["at step"] < 0.01 * rows["gradient"]).all()
+    for p in watched(clipping).passes:
+        assert all(update.at_step < 0.01 * update.gradient for update in p.updates)
 
     def without_step(model, loss_fn, optimizer):
         for x, y in batches():
@@ -225,18 +231,21 @@ def test_what_happens_between_backward_and_step():
             loss_fn(model(x), y).backward()
 
     watch = watched(without_step)
-    assert watch.count["steps"] == 0 and (watch.updates["gradient"] > 0).all() and watch.updates["change"].isna().all()
+    assert watch.count["steps"] == 0 and [p.waiting for p in watch.passes] == [False, True, True]
+    assert all(u.gradient > 0 and math.isnan(u.change) for p in watch.passes for u in p.updates)
 
 
 def test_a_step_belongs_to_the_watched_pass_before_it():
     """Of three passes for one step the first is watched; L-BFGS makes its passes within the step."""
-    rows = watched(lambda *given: [accumulating(*given) for _ in range(4)], every=9).updates
-    rows = rows[rows["pass"] >= FIRST]
-    assert set(rows["pass"]) == {9, 18} and (rows["change"] > 0).all()
-    assert rows["gradient"].tolist() == rows["at step"].tolist()
+    passes = watched(lambda *loop: [accumulating(*loop) for _ in range(4)], every=9).passes[FIRST:]
+    assert [p.number for p in passes] == [9, 18]
+    for update in (update for p in passes for update in p.updates):
+        assert update.change > 0 and update.gradient == update.at_step
     for every in (1, 5):
-        rows = watched(with_closure, optimizer=lambda p: LBFGS(p, 0.1, max_iter=3), every=every).updates
-        assert (rows.groupby("name")["change"].max() > 0).all() and rows["at step"].isna().all()
+        passes = watched(with_closure, optimizer=lambda p: LBFGS(p, 0.1, max_iter=3), every=every).passes
+        updates = [update for p in passes for update in p.updates]
+        assert {update.name for update in updates if update.change > 0} == dict(mlp().named_parameters()).keys()
+        assert all(math.isnan(update.at_step) for update in updates) and all(p.inside_step for p in passes)
 
 
 def test_a_loss_that_is_not_watched_leaves_the_rest():
@@ -244,18 +253,19 @@ def test_a_loss_that_is_not_watched_leaves_the_rest():
         ordinary(model, nn.CrossEntropyLoss(), optimizer)
 
     watch = watched(with_its_own_loss)
-    assert "loss" not in watch.passes and watch.count["steps"] == len(watch.passes) == 6
-    assert (watch.updates["change"] > 0).all() and len(watch.places) == 5 * 6
+    assert watch.count["steps"] == len(watch.passes) == 6
+    for p in watch.passes:
+        assert p.loss is None and len(p.places) == 5 and all(update.change > 0 for update in p.updates)
 
 
 def test_scale_of_the_loss():
-    assert watched(accumulating).passes["scale"].tolist() == pytest.approx([1 / 3] * 6)
-    assert watched(mixed_precision).passes["scale"].tolist() == [1024.0] * 3
+    assert [p.scale for p in watched(accumulating).passes] == pytest.approx([1 / 3] * 6)
+    assert [p.scale for p in watched(mixed_precision).passes] == [1024.0] * 3
 
     def with_minus(model, loss_fn, optimizer):
         (-loss_fn(model(X), Y)).backward()
 
-    assert watched(with_minus).passes["scale"].tolist() == [-1.0]
+    assert [p.scale for p in watched(with_minus).passes] == [-1.0]
 
 
 def test_evaluations_are_counted_by_mode():
@@ -283,8 +293,10 @@ def test_exotic_models_are_watched_as_far_as_it_goes():
         optimizer.zero_grad()
         watch.loss_fn(model(x, x), y).backward()
         optimizer.step()
-    assert not watch.errors and len(watch.passes) == len(watch.passes["loss"].dropna()) == 3
-    assert (watch.updates["change"] > 0).all() and watch.places["layer"].tolist() == ["", "layer"] * 3
+    assert not watch.errors and len(watch.passes) == 3
+    for p in watch.passes:
+        assert p.loss is not None and p.size is None and [place.layer for place in p.places] == ["", "layer"]
+        assert all(update.change > 0 for update in p.updates)
 
 
 def test_not_a_number_and_errors_of_the_loop():
@@ -293,7 +305,7 @@ def test_not_a_number_and_errors_of_the_loop():
     watch = Watch(model, cross_entropy, optimizer)
     watch.loss_fn(model(X * math.nan), Y).backward()
     optimizer.step()
-    assert watch.passes["loss"].isna().all() and not watch.errors
+    assert all(math.isnan(p.loss) for p in watch.passes) and not watch.errors
     with pytest.raises(RuntimeError, match="shape"):
         model(X[:, :, :4])  # the loop's own error passes through, and the next pass is watched again
     watch.loss_fn(model(X), Y)
@@ -304,7 +316,7 @@ def test_what_cannot_be_watched_is_told_and_disturbs_nothing(monkeypatch):
     def broken(*_):
         raise ArithmeticError("for the test")
 
-    monkeypatch.setattr("doctor.watch.judged", broken)
+    monkeypatch.setattr("doctor.watch.score_outputs", broken)
     model = mlp()
     watch = Watch(model, cross_entropy, SGD(model.parameters(), 0.1, momentum=0.9))
     losses = ordinary(model, watch.loss_fn, watch.optimizer)
@@ -323,3 +335,128 @@ def test_close_removes_every_hook():
     kept += [p._post_accumulate_grad_hooks or {} for p in model.parameters()]
     assert not any(kept)
     assert torch.overrides._get_current_function_mode() is None
+
+
+def test_a_report_in_the_middle_of_a_step_leaves_all_its_numbers():
+    model = mlp()
+    optimizer = SGD(model.parameters(), 0.1)
+    watch = Watch(model, cross_entropy, optimizer)
+    outputs = model(X)
+    assert watch.passes[0].loss is None and watch.passes[0].places
+    watch.loss_fn(outputs, Y).backward()
+    assert isinstance(watch.passes[0].left, float)
+    optimizer.step()
+    assert all(isinstance(update.change, float) for update in watch.passes[0].updates)
+
+
+class Strange(nn.Module):
+    """Calls a layer by keyword, and an activation function on a sparse tensor, which cannot be measured."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 64))
+
+    def forward(self, x):
+        torch.relu(torch.eye(2).to_sparse())
+        return nn.functional.linear(input=x.flatten(1), weight=self.weight)
+
+
+def test_what_cannot_be_measured_never_stops_the_model():
+    model = Strange()
+    watch = Watch(model, cross_entropy, SGD(model.parameters(), 0.1))
+    watch.loss_fn(model(X), Y).backward()
+    watch.close()
+    assert [place.place for place in watch.passes[0].places][-2:] == ["into linear 1", "output 1"]
+    assert len(watch.errors) == 1
+
+
+# ---- places
+
+
+def activations(function) -> list[str]:
+    """Return the activation functions that are met where a layer's outputs go through a function."""
+    model = nn.Linear(8, 4)
+    model.register_forward_hook(lambda module, args, outputs: function(outputs))
+    return [place.place for place in record(model, torch.randn(16, 8)) if place.kind == "activation"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.clamp(min=0),
+        lambda x: x.clamp(0),
+        lambda x: x.clamp_min(0.0),
+        lambda x: torch.clamp_(x, min=0),
+        lambda x: x.clip(0),
+        torch.relu,
+        nn.functional.relu6,
+        nn.Hardtanh(),
+    ],
+)
+def test_rectifiers_be_they_written_by_hand(function):
+    assert len(activations(function)) == 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x / x.norm().clamp_min(1e-8),
+        lambda x: x / x.norm().clamp(min=1e-8),
+        lambda x: x.clamp(0, 1),
+        lambda x: x.clamp(max=1),
+        lambda x: x.clamp(torch.zeros(4)),
+        lambda x: x.clip(-1, 1),
+    ],
+)
+def test_keeping_numbers_in_a_range_is_no_activation_function(function):
+    assert activations(function) == []
+
+
+def test_record_measures_as_measure_does():
+    model = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 5), nn.Tanh()).requires_grad_(False)
+    model[0].bias[:2] = -100
+    x = torch.randn(20, 8)
+    places = [place for place in record(model, x) if place.kind == "activation"]
+    for place, outputs, bounds in zip(places, (model[:2](x), model(x)), (None, (-1, 1)), strict=True):
+        assert place.dead_units == pytest.approx(measure.dead_units(outputs).float().mean().item())
+        assert place.zero_fraction == pytest.approx(measure.zero_fraction(outputs).item())
+        saturated = math.nan if bounds is None else measure.saturated_share(outputs, bounds).item()
+        assert place.saturated == pytest.approx(saturated, nan_ok=True)
+    assert places[0].dead_units == pytest.approx(2 / 6)
+
+
+# ---- measure
+
+
+SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=5)
+
+
+@given(SHAPES, st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_dead_units_and_zeros_are_those_counted_one_by_one(shape, seed):
+    values = torch.randint(-1, 2, shape, generator=torch.Generator().manual_seed(seed)).float().relu()
+    unit = 1 if len(shape) > 3 else len(shape) - 1
+    units = values.movedim(unit, 0).flatten(1) if len(shape) > 1 else values[:, None]
+    assert measure.dead_units(values).tolist() == [not any(row) for row in units.tolist()]
+    assert measure.zero_fraction(values).item() == pytest.approx((values == 0).double().mean().item())
+    shuffled = values[torch.randperm(shape[0])] if len(shape) > 1 else values
+    assert torch.equal(measure.dead_units(shuffled), measure.dead_units(values))
+
+
+@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=30), st.sampled_from(list(measure.BOUNDS.values())))
+def test_saturated_is_what_is_near_a_bound(numbers, bounds):
+    low, high = bounds
+    values, near = torch.tensor(numbers) * (high - low) / 2 + (high + low) / 2, measure.NEAR * (high - low)
+    least, most = (((values < low + d) | (values > high - d)).float().mean() for d in (near - 1e-5, near + 1e-5))
+    assert least <= measure.saturated_share(values, bounds) <= most
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=1, max_size=9), st.floats(0.5, 100))
+def test_norms_and_update_ratio_scale(numbers, factor):
+    weight = torch.tensor(numbers, dtype=torch.float64)
+    norms = measure.norms({"a": weight, "b": factor * weight})
+    assert norms["b"].item() == pytest.approx(factor * norms["a"].item()) and not measure.norms({})
+    if norms["a"] > 0:
+        assert measure.update_ratio(weight, factor * weight).item() == pytest.approx(
+            factor - 1 if factor > 1 else 1 - factor
+        )

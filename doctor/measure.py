@@ -1,0 +1,118 @@
+"""One definition each of what is measured of tensors: dead units, zeros, saturation, update-to-weight ratio, norms.
+
+All functions are pure, leave their arguments alone and record no gradient. Those that return tensors leave them on the
+device of their arguments, so that a caller decides when to wait for it. NaN counts as neither zero nor saturated.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+BOUNDS = {  # of the outputs of activation functions, by the name of the function or, in lower case, of the module
+    "sigmoid": (0, 1),
+    "tanh": (-1, 1),
+    "softsign": (-1, 1),
+    "hardsigmoid": (0, 1),
+    "hardtanh": (-1, 1),  # by default; nn.ReLU6 is one from 0 to 6
+}
+NEAR = 0.05  # of the range between the bounds: nearer than this to one of them is saturated
+
+# Functions, by name, that a forward pass is watched for.
+LAYERS = {"linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+LAYERS |= {"bilinear", "matmul", "mm"}  # of a network written by hand
+RECTIFIERS = {"relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus"}
+RECTIFIERS |= {"rrelu", "hardswish", "hardtanh"}  # nn.ReLU6 calls hardtanh
+ACTIVATIONS = RECTIFIERS | BOUNDS.keys()
+CLAMPS = {"clamp", "clamp_min", "clip"}
+
+
+@torch.no_grad()
+def zero_shares(outputs: Tensor) -> Tensor:
+    """Return for each unit the share of its values that are 0, over samples and positions: float32 (units,).
+
+    Units are the channels of feature maps (B, C, H, W) and (B, C, D, H, W), and the last dimension of (B, units), of
+    sequences (B, T, units) and of a single sample (units,). Where there are no samples the shares are NaN.
+    """
+    unit = 1 if outputs.ndim > 3 else outputs.ndim - 1
+    over = [d for d in range(outputs.ndim) if d != unit]
+    zeros = outputs == 0
+    if not over:
+        return zeros.float().reshape(-1)
+    counts = zeros.sum(over, dtype=torch.float32)
+    return counts / (outputs.numel() / counts.numel() if counts.numel() else 1)
+
+
+def dead_units(outputs: Tensor) -> Tensor:
+    """Return which units are 0 for all samples and positions: bool (units,), with units as in `zero_shares`.
+
+    A unit is dead only if it is so for the whole data set (cs231n): give the outputs for all of it.
+    """
+    return zero_shares(outputs) == 1
+
+
+def zero_fraction(outputs: Tensor) -> Tensor:
+    """Return the share of values that are 0: a tensor of one element."""
+    return zero_shares(outputs).mean()
+
+
+@torch.no_grad()
+def saturated_share(outputs: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Return the share of values nearer than NEAR of the range to one of the `bounds` (low, high): one element."""
+    low, high = bounds
+    middle, reach = (low + high) / 2, (0.5 - NEAR) * (high - low)
+    return ((outputs - middle).abs() > reach).float().mean()
+
+
+@torch.no_grad()
+def update_ratio(before: Tensor, after: Tensor) -> Tensor:
+    """Return |after - before| / |before| of a weight, the real update: one element. Inf or NaN where `before` is 0."""
+    return torch.linalg.vector_norm(after - before) / torch.linalg.vector_norm(before)
+
+
+@torch.no_grad()
+def norms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the Euclidean norm of each tensor by its name: tensors of one element."""
+    found = torch._foreach_norm(list(tensors.values())) if tensors else []
+    return dict(zip(tensors, found, strict=True))
+
+
+# ---- calls of functions
+
+
+def function_name(function) -> str:
+    """Return the plain name of a torch function or method: `relu_` works in place, `__matmul__` is @."""
+    return getattr(function, "__name__", "").strip("_")
+
+
+def is_activation(name: str, args: tuple, kwargs: dict) -> bool:
+    """Tell whether a call of the function `name` is that of an activation function.
+
+    `x.clamp(min=0)`, a ReLU written by hand, is one. Other bounds are not: they keep a norm from 0, or pixels in range.
+    """
+    if name not in CLAMPS:
+        return name in ACTIVATIONS
+    low, high = (*args[1:3], None, None)[:2]
+    low, high = kwargs.get("min", low), kwargs.get("max", high)
+    return isinstance(low, (int, float)) and low == 0 and high is None
+
+
+# ---- outputs and targets of classification
+
+
+def class_labels(targets) -> Tensor | None:
+    """Return what may be class indices (B,): whole numbers from 0 on, one for each sample, or rows with a single 1."""
+    if not isinstance(targets, Tensor) or targets.ndim not in (1, 2) or not len(targets):
+        return None
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        one_hot = ((targets == 0) | (targets == 1)).all() and (targets.sum(1) == 1).all()
+        return targets.argmax(1) if one_hot else None
+    labels = targets.flatten().long()
+    whole = not targets.is_floating_point() or bool((labels == targets.flatten()).all())
+    return labels if whole and labels.min() >= 0 else None
+
+
+def are_classes(outputs, labels: Tensor | None) -> bool:
+    """Tell whether outputs (B, C), C > 1, can be judged by class indices (B,)."""
+    fits = labels is not None and isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(labels)
+    return fits and bool(labels.max() < outputs.shape[1] > 1)

@@ -1,0 +1,199 @@
+"""Records of what a watched training pass shows, and the recorder of a forward pass, which fills a part of them.
+
+While a pass is watched, tensors of one element stand where numbers are said to, still on their device; `fetch` puts
+numbers in their place, all at once.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from doctor.measure import BOUNDS, LAYERS, function_name, is_activation, saturated_share, zero_shares
+
+NAN = math.nan
+ENOUGH = 10_000  # numbers tell a distribution; at least 8 samples are taken
+
+
+@dataclass
+class Place:
+    """The input or output of the model, the input of a layer or the output of an activation function, in one pass."""
+
+    kind: str  # "input", "output", "layer", "activation"
+    place: str  # such as "into linear 2" for the second call in the pass
+    layer: str = ""  # the one whose weight is used, or was last
+    rms: float = NAN  # root mean square
+    mean: float = NAN
+    std: float = NAN
+    variation: float = NAN  # rms of the std over samples / rms; 0 where nothing depends on the input
+    zero_fraction: float = NAN
+    dead_units: float = NAN  # share of units that are 0 for all samples
+    saturated: float = NAN  # share of values near a bound of the function, NaN where it has none
+
+
+@dataclass
+class Update:
+    """One parameter in the optimizer's step after a pass: norms, NaN where there was no gradient or no step."""
+
+    name: str
+    dimensions: int
+    reached: bool  # whether the backward pass gave it a gradient
+    weight: float  # before the step
+    gradient: float = NAN  # after the backward pass
+    at_step: float = NAN  # the gradient that the optimizer finds
+    change: float = NAN  # by the step
+
+    @property
+    def ratio(self) -> float:
+        """|change| / |weight|, as `measure.update_ratio` has it."""
+        return self.change / self.weight if self.weight else math.inf * self.change
+
+
+@dataclass
+class Pass:
+    """A watched training pass: its batch, loss, labels and rates, and the gradients left before it. None: not seen."""
+
+    number: int
+    step: int  # of the optimizer, before the pass
+    rates: list[float]  # of the optimizer's groups
+    inside_step: bool  # made by the closure of a step
+    for_inputs: bool  # the inputs need gradients, too: an attack, or a generator before the model
+    places: list[Place] = field(default_factory=list)  # in the order of calls
+    updates: list[Update] = field(default_factory=list)  # one for each parameter
+    # of the loss
+    loss: float | None = None
+    size: int | None = None  # samples
+    width: int | None = None  # outputs for each sample
+    # of the backward pass, as it begins
+    scale: float | None = None  # the factor between the loss and what is differentiated (accumulation, AMP, a sign)
+    left: float | None = None  # the largest norm of a gradient that is there already
+    batches_since_step: int | None = None  # with a loss, this one included
+    waiting: bool = False  # gradients of an earlier watched pass have not been used by a step, nor weights changed
+    # of classification
+    label_share: float | None = None  # of the most frequent label
+    guess_share: float | None = None  # of the most frequent prediction
+    cross_entropy: float | None = None  # of the outputs as logits, whatever the loss is
+    # of the first passes' outputs (B, C) as probabilities: how far sums over C (rows) and over B (columns) are off 1
+    rows_off: float | None = None
+    columns_off: float | None = None
+    logarithms: bool = False  # of probabilities, as none is above 0
+
+
+@dataclass
+class FirstWeight:
+    """A parameter as it is at the beginning."""
+
+    name: str
+    dimensions: int
+    inputs: int  # of each unit
+    mean: float
+    std: float
+    differ: float  # the largest difference between a unit (a row) and the mean of all units
+
+    @property
+    def layer(self) -> str:
+        return layer_of(self.name)
+
+    @property
+    def gain(self) -> float:
+        """What a matrix multiplies the rms of independent inputs by."""
+        return math.hypot(self.std, self.mean) * math.sqrt(self.inputs)
+
+
+def layer_of(parameter: str) -> str:
+    """Return the name of the module that a parameter belongs to; of a parameter of the model itself its own name."""
+    return parameter.rpartition(".")[0] or parameter
+
+
+def fetch(records: Iterable) -> None:
+    """Put numbers in place of the tensors of one element that records hold, fetched from their device all at once."""
+    found = [(vars(r), key, value) for r in records for key, value in vars(r).items() if isinstance(value, Tensor)]
+    if found:
+        numbers = torch.stack([t if t.dtype == torch.float32 else t.float() for *_, t in found]).tolist()
+        for (record, key, _), number in zip(found, numbers, strict=True):
+            record[key] = number
+
+
+def first_weights(parameters: Mapping[str, Tensor]) -> list[FirstWeight]:
+    """Return a record for each parameter."""
+    records = []
+    for name, p in parameters.items():
+        w = p.detach().float().flatten(1) if p.ndim > 1 else p.detach().float().reshape(-1, 1)
+        differ = (w - w.mean(0)).abs().max() if len(w) else 0.0
+        records.append(FirstWeight(name, p.ndim, w.shape[1], w.mean(), w.std(correction=0), differ))
+    fetch(records)
+    return records
+
+
+# ---- what goes into layers and comes out of activation functions
+
+
+def record(model: nn.Module, inputs: Tensor) -> list[Place]:
+    """Return what a forward pass without gradients meets, in the order of calls, be it of modules or of functions.
+
+    The mode of the model is the caller's; places are those of layers (linear, convolution, matrix product) and of
+    activation functions, and all their numbers are measured.
+    """
+    with torch.no_grad(), Recorder() as recorder:
+        model(inputs)
+    fetch(recorder.places)
+    return recorder.places
+
+
+class Recorder(TorchFunctionMode):
+    """Collect the places that are met while it is entered, with tensors of one element, until `fetch`.
+
+    With `parameters`, by name, a place tells the layer, too, and large batches are judged by their first samples.
+    A `brief` one measures but `rms` and `dead_units`, which takes a third of the time. What cannot be measured stands
+    in `errors`: the watched model never fails by it.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor] | None = None, brief: bool = False):
+        super().__init__()
+        self.places: list[Place] = []
+        self.uses, self.errors, self.brief = Counter(), Counter(), brief
+        self.layers = {id(p): layer_of(name) for name, p in (parameters or {}).items()}
+        self.layer = ""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name, kwargs = function_name(function), kwargs or {}
+        if name in LAYERS:  # before the call: what follows may change it in place
+            given = (*args, *kwargs.values())
+            self.layer = next((self.layers[id(a)] for a in given if id(a) in self.layers), self.layer)
+            self.add("layer", f"into {name}", given[0])
+        output = function(*args, **kwargs)
+        if is_activation(name, args, kwargs):
+            bounds = None if name == "hardtanh" else BOUNDS.get(name)  # its zeros as ReLU6 are no saturation
+            self.add("activation", f"out of {name}", output, bounds)
+        return output
+
+    def add(self, kind: str, place: str, values: Tensor, bounds: tuple[float, float] | None = None) -> None:
+        self.uses[place] += 1
+        found, values = Place(kind, f"{place} {self.uses[place]}", self.layer), values.detach()
+        if self.layers and values.ndim:
+            values = values[: max(8, ENOUGH * len(values) // max(1, values.numel()))]
+        try:
+            self._measure(found, values, bounds)
+        except Exception as error:  # such as of a sparse tensor
+            self.errors[f"{type(error).__name__}: {error}"] += 1
+        self.places.append(found)
+
+    @torch.no_grad()
+    def _measure(self, found: Place, values: Tensor, bounds: tuple[float, float] | None) -> None:
+        size, root = torch.linalg.vector_norm(values.float()), math.sqrt(max(1, values.numel()))
+        found.rms = size / root
+        if found.kind == "activation" or not self.layers:
+            zeros = zero_shares(values)
+            found.dead_units = (zeros == 1).mean(dtype=torch.float32)
+            found.zero_fraction = NAN if self.brief else zeros.mean()
+        if not self.brief:
+            over_samples = values.float().sum(0)
+            deviations = torch.sub(values, over_samples, alpha=1 / max(1, len(values)))  # mean(0) would take far longer
+            found.mean = over_samples.sum() / root**2
+            found.std = (found.rms**2 - found.mean**2).clamp(min=0).sqrt()
+            found.variation = torch.linalg.vector_norm(deviations) / size
+            found.saturated = NAN if bounds is None else saturated_share(values, bounds)

@@ -1,0 +1,124 @@
+"""What the doctor says: findings and what became of each check, as text and as HTML."""
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+from html import escape
+from pathlib import Path
+from textwrap import fill
+
+from doctor.causes import CAUSES
+from doctor.sandbox import Change
+
+STYLE = "<style>.doctor td, .doctor th {text-align: left !important; vertical-align: top}</style>"
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Report of the doctor</title>
+<style>body {{font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; line-height: 1.4}}
+.doctor {{border-collapse: collapse}} .doctor td, .doctor th {{border: 1px solid #ccc; padding: 0.2em 0.5em}}</style>
+</head><body>{body}</body></html>
+"""
+
+
+class Outcome(Enum):
+    """What became of a check."""
+
+    FINDING = "finding"
+    NOTE = "note"  # a symptom alone: it learns, or its fix does not help
+    NOTHING = "nothing"
+    SKIPPED = "skipped"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Check:
+    """What became of the rule for a cause; `text`: the evidence, or why it was skipped."""
+
+    cause: str
+    outcome: Outcome
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause, where and when it could first be told, the evidence in numbers, and what to do."""
+
+    cause: str
+    layer: str  # "" where it is none in particular
+    step: int
+    evidence: str
+    certain: bool  # the symptom cannot be there without the cause
+    gain: float = 0.0  # of the accuracy, by the experiment that proves it
+    change: Change | None = None  # of this experiment
+
+    @property
+    def fix(self) -> str:
+        return CAUSES[self.cause].fix
+
+
+@dataclass(frozen=True, repr=False)
+class Report:
+    """Findings, most certain first, and what became of each check."""
+
+    findings: list[Finding]
+    checks: list[Check]
+    impaired: str = ""  # how it shows that little is learned, "" if it does not
+    not_watched: tuple[str, ...] = ()  # errors of the watching, which the loop has not seen
+
+    @property
+    def healthy(self) -> bool:
+        return not self.findings
+
+    @property
+    def headline(self) -> str:
+        if self.findings:
+            return f"{len(self.findings)} finding{'s' if len(self.findings) > 1 else ''}, most certain first."
+        if self.impaired:
+            return f"No finding, though it does not learn: {self.impaired}."
+        return "No finding."
+
+    def checks_with(self, outcome: Outcome) -> list[Check]:
+        return [check for check in self.checks if check.outcome is outcome]
+
+    def __repr__(self) -> str:
+        lines = [self.headline]
+        for i, f in enumerate(self.findings, 1):
+            lines += [f"{i}. {f.cause}{f' at {f.layer}' if f.layer else ''}, from step {f.step} on"]
+            parts = (f"Evidence: {f.evidence}.", f"Fix: {f.fix}")
+            lines += [fill(part, 100, initial_indent="   ", subsequent_indent="   ") for part in parts]
+        for outcome, title in ((Outcome.NOTE, "Notes:"), (Outcome.SKIPPED, "Skipped:")):
+            checks = [fill(f"- {c.cause}: {c.text}", 100, subsequent_indent="  ") for c in self.checks_with(outcome)]
+            lines += [title, *checks] if checks else []
+        lines += [fill(f"Not watched: {error}", 100, subsequent_indent="  ") for error in self.not_watched]
+        nothing = ", ".join(check.cause for check in self.checks_with(Outcome.NOTHING))
+        lines.append(fill(f"No sign of: {nothing or 'none of the others'}.", 100, subsequent_indent="  "))
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        html = [f"<p><b>{escape(self.headline)}</b></p>"]
+        for f in self.findings:
+            where = f" at <code>{escape(f.layer)}</code>" if f.layer else ""
+            html.append(
+                f"<p><b>{f.cause}</b>{where}, from step {f.step} on<br>"
+                f"{escape(f.evidence)}.<br><i>Fix:</i> {escape(f.fix)}</p>"
+            )
+        html += [f"<p>Not watched: {escape(error)}</p>" for error in self.not_watched]
+        rows = "".join(f"<tr><td>{c.cause}</td><td>{c.outcome}</td><td>{escape(c.text)}</td></tr>" for c in self.checks)
+        head = "<tr><th>cause</th><th>check</th><th></th></tr>"
+        table = f"<table class='doctor'>{head}{rows}</table>"
+        return "".join([*html, f"{STYLE}<details><summary>All checks</summary>{table}</details>"])
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write the report as one HTML page that needs nothing else, and return its path.
+
+        An older page stays until the new one is complete. Raises OSError where it cannot be written.
+        """
+        path = Path(path)
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            unfinished.write_text(PAGE.format(body=self._repr_html_()), encoding="utf-8")
+            os.replace(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return path

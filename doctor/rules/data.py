@@ -1,0 +1,157 @@
+"""What the data are: inputs and labels as the loop sees them, and the probe and test data looked at as a whole."""
+
+import math
+from dataclasses import replace
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires
+from doctor.measure import class_labels
+from doctor.sandbox import REFERENCE, Data
+from doctor.watch import FIRST
+
+# ---- as the loop sees them
+
+
+def constant_inputs(evidence: Evidence) -> Symptom | None:
+    rms = [place.rms for place in evidence.inputs if not math.isnan(place.rms)]
+    if rms and max(rms) == 0:
+        return Symptom("all inputs are 0", 0, certain=True)
+    variations = [place.variation for place in evidence.inputs if not math.isnan(place.variation)]
+    sizes = [p.size for p in evidence.passes if p.size is not None]
+    if variations and max(variations) < 1e-3 and sizes and min(sizes) > 1:
+        return Symptom("all samples of a batch are the same", 0, certain=True)
+
+
+def data_not_shuffled(evidence: Evidence) -> Symptom | None:
+    """Batches are far more of one class than all labels together, and than batches drawn at random are."""
+    passes = evidence.passes_with(lambda p: p.label_share, CLASSES)
+    counts = np.array(list(evidence.watch.labels.values()))
+    share, whole = fmean(p.label_share for p in passes), counts.max() / counts.sum()
+    if share > max(whole + 0.3, share_by_chance(counts, len(passes))):
+        step = passes[min(len(passes) - 1, 1)].step
+        text = f"{share:.0%} of a batch have the same label, of all labels {whole:.0%}"
+        return Symptom(text, step, certain=True)
+
+
+def share_by_chance(counts: np.ndarray, batches: int) -> float:
+    """Return how large the most frequent label's share may be in batches drawn at random, on average over them.
+
+    That is four standard errors above its mean: a batch of one sample is all of one class.
+    """
+    size = max(1, round(counts.sum() / batches))
+    shares = np.random.default_rng(0).multinomial(size, counts / counts.sum(), 1000).max(1) / size
+    return shares.mean() + 4 * shares.std() / math.sqrt(batches)
+
+
+def class_imbalance(evidence: Evidence) -> Symptom | None:
+    labels = evidence.class_counts
+    total = sum(labels.values())
+    if total >= 500 and max(labels.values()) > 10 * max(1, min(labels.values())):
+        most = max(labels, key=labels.get)
+        guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
+        text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
+        return Symptom(text, 0)
+
+
+def inputs_not_scaled(evidence: Evidence) -> Symptom | None:
+    """Inputs of sound programs have an rms of 0.3 (pixels in [0, 1]) to 1 (standardized)."""
+    first = evidence.inputs[0]
+    if not 0.05 < first.rms < 8 or abs(first.mean) > 4 * first.std:
+        text = f"inputs have mean {first.mean:.3g} and std {first.std:.3g}"
+        return Symptom(text, 0, evidence.used[0] if evidence.used else "")
+
+
+# ---- as a whole
+
+
+def noisy_inputs(evidence: Evidence) -> Symptom | None:
+    rough = roughness(evidence.experiments().train.inputs)
+    test = roughness(evidence.test.inputs) if evidence.test else 0.3
+    if rough > test + 0.2:
+        text = f"neighboring pixels differ by {rough:.2g} of what independent ones do"
+        text += f", in the test data by {test:.2g}" if evidence.test else ""
+        return Symptom(text, 0, certain=bool(evidence.test))
+
+
+def roughness(images: Tensor) -> float:
+    """Return how far neighbors in a row differ, 1 for noise, 0 for a plain area."""
+    if images.ndim != 4 or images.shape[-1] < 4 or not images.is_floating_point():
+        raise NotRun("It judges images, float (N, C, H, W).")
+    difference = (images[..., 1:] - images[..., :-1]).square().mean().sqrt()
+    return (difference / (math.sqrt(2) * images.std().clamp(min=1e-30))).item()
+
+
+def train_test_mismatch(evidence: Evidence) -> Symptom | None:
+    """Inputs differ between training and test, those of the same class, too, and so does the accuracy."""
+    trials = evidence.experiments(test=True)
+    if differ(trials.train.inputs, evidence.test.inputs) and differ_by_class(trials.train, evidence.test):
+        train, test = trials.train.inputs.float(), evidence.test.inputs.float()
+        matched = with_moments(evidence.test, train)
+        own, other, alike = (trials.score(None, on=data) for data in (trials.held, evidence.test, matched))
+        moments = f"training inputs have mean {train.mean():.3g} and std {train.std():.3g}, test inputs"
+        accuracy = f"accuracy {own:.0%} and {other:.0%}, {alike:.0%} with training's mean and std"
+        text = f"{moments} {test.mean():.3g} and {test.std():.3g}; {accuracy}"
+        return Symptom(text, 0, certain=own > other + 0.1 or alike > other + 0.03)
+
+
+def with_moments(data: Data, like: Tensor) -> Data:
+    """Return data with the mean and std of `like`."""
+    inputs = data.inputs.float()
+    return Data(like.mean() + (inputs - inputs.mean()) * (like.std() / inputs.std().clamp(min=1e-30)), data.targets)
+
+
+def differ(train: Tensor, test: Tensor) -> bool:
+    """Tell whether mean, std or mean image of inputs (N, ...) differ by more than chance: by 0.3 std, or half of it."""
+    train, test = train.float(), test.float()
+    std = train.std().clamp(min=1e-30)
+    ratio, image = test.std() / std, ((test.mean(0) - train.mean(0)) / std).square().mean()
+    chance = (train.var(0).mean() / std**2) * (1 / len(train) + 1 / len(test))
+    return bool(not 0.67 < ratio < 1.5 or image - chance > 0.3**2)
+
+
+def differ_by_class(train: Data, test: Data) -> bool:
+    """Tell whether inputs of most classes differ, by the number of their samples; of all where there are no classes."""
+    labels, test_labels = class_labels(train.targets), class_labels(test.targets)
+    if labels is None or test_labels is None:
+        return True
+    pairs = [(train.inputs[labels == c], test.inputs[test_labels == c]) for c in labels.unique()]
+    sizes = [(min(len(a), len(b)), differ(a, b)) for a, b in pairs if min(len(a), len(b)) >= 10]
+    return sum(n for n, differs in sizes if differs) > sum(n for n, _ in sizes) / 2
+
+
+def labels_shuffled(evidence: Evidence) -> Symptom | None:
+    """Neighbors' labels tell nothing, and a training learns from them no more than from permuted ones."""
+    from doctor import checks  # here, as importing the doctor is to cost little
+
+    trials, labels = evidence.experiments(), evidence.class_counts
+    if max(labels.values()) > 0.9 * sum(labels.values()):
+        raise NotRun("Nearly all labels are the same.")
+    if fires(checks.labels_fit_inputs(trials.train)):
+        given, permuted = (trials.score(replace(REFERENCE, samples=samples)) for samples in ("own", "permuted"))
+        text = f"inputs tell labels by chance only; a training reaches {given:.0%}, with permuted labels {permuted:.0%}"
+        return Symptom(text, 0, certain=given < permuted + 0.05)
+
+
+def label_noise(evidence: Evidence) -> Symptom | None:
+    """Neighbors among the training data agree with test labels more often than with training labels."""
+    trials = evidence.experiments(test=True)
+    test = Data(*(part[: len(trials.held.inputs)] for part in evidence.test[:2]))
+    own, other = agreement(trials.train, trials.held), agreement(trials.train, test)
+    error = math.sqrt(own * (1 - own) / len(trials.held.inputs) + other * (1 - other) / len(test.inputs))
+    if other - own > max(0.05, 4 * error):
+        text = f"neighbors agree with {own:.0%} of training labels and {other:.0%} of test labels"
+        return Symptom(text, 0, certain=True)
+
+
+def agreement(data: Data, queries: Data, k: int = 10) -> float:
+    """Return the share of labels that the majority of the k nearest training samples has, too."""
+    labels, wanted = class_labels(data.targets), class_labels(queries.targets)
+    if labels is None or wanted is None:
+        raise NotRun("It judges class indices.")
+    distances = torch.cdist(queries.inputs.flatten(1).float(), data.inputs.flatten(1).float())
+    nearest = labels[distances.topk(min(k, len(labels)), largest=False).indices]
+    return (nearest.mode(1).values == wanted).float().mean().item()

@@ -1,0 +1,120 @@
+"""What happens in the network: activation functions, dropout, and what signals and gradients do on their way.
+
+Sound networks of the development cases have at their first steps a signal that grows at most 2.1 times up to the last
+layer, gradients of norm 5 or less, those of the first layer at least 0.2 times those of the last, and up to 28 % of a
+layer's outputs at a bound.
+"""
+
+import math
+from statistics import fmean
+
+import torch
+from torch import nn
+
+from doctor.evidence import Evidence, Symptom, fires
+from doctor.records import Pass, Place
+from doctor.rules.weights import DEAD
+from doctor.watch import FIRST
+
+GROWTH, LARGEST_GRADIENT, FADED = 30.0, 1000.0, 0.01
+SATURATED = 0.5
+
+
+def no_nonlinearity(evidence: Evidence) -> Symptom | None:
+    """No activation function was met, and the network is linear, too, for inputs drawn at random."""
+    from doctor import checks  # here, as importing the doctor is to cost little
+
+    if len(evidence.used) > 1 and not evidence.first("activation"):
+        generator = torch.Generator().manual_seed(0)
+        inputs = torch.randn(16, *evidence.watch.shape, generator=generator)
+        if fires(checks.nonlinearity(evidence.model, (inputs, torch.zeros(16, dtype=torch.long)))):
+            text = f"{len(evidence.used)} layers and no activation function"
+            return Symptom(text, 0, evidence.used[0], certain=True)
+
+
+def saturated_activations(evidence: Evidence) -> Symptom | None:
+    found = [place for place in evidence.first("activation") if place.saturated > SATURATED]
+    if found:
+        worst = max(found, key=lambda place: place.saturated)
+        text = f"{worst.saturated:.0%} of the activations after {worst.layer} are at a bound"
+        return Symptom(text, 0, worst.layer)
+
+
+def exploding_gradient(evidence: Evidence) -> Symptom | None:
+    gradients, layers = evidence.first_gradients, evidence.first("layer")
+    if len(gradients) > 2 and layers and layers[0].rms:
+        worst, largest = max(gradients, key=lambda pair: pair[1])
+        growth = layers[-1].rms / layers[0].rms
+        if growth > GROWTH or largest > LARGEST_GRADIENT:
+            text = f"first gradients have norms up to {largest:.3g}; the signal grows {growth:.3g} times"
+            return Symptom(text, 0, worst)
+
+
+def vanishing_gradient(evidence: Evidence) -> Symptom | None:
+    gradients = evidence.first_gradients
+    if len(gradients) > 2 and gradients[0][1] < FADED * gradients[-1][1]:
+        (layer, first), (_, last) = gradients[0], gradients[-1]
+        return Symptom(f"the first gradient of {layer} is {first / last:.2g} of the last layer's", 0, layer)
+
+
+def dropout_too_high(evidence: Evidence) -> Symptom | None:
+    modules = evidence.model.named_modules()
+    drops = {name: m.p for name, m in modules if isinstance(m, nn.modules.dropout._DropoutNd)}
+    if drops and max(drops.values()) > 0.5:
+        name = max(drops, key=drops.get)
+        return Symptom(f"dropout takes {drops[name]:.0%} away at {name}", 0, name)
+
+
+def dead_relu(evidence: Evidence) -> Symptom | None:
+    """Units of a layer were alive in the first pass and are dead in the last ones."""
+    worst, most = None, DEAD
+    for history in activation_histories(evidence):
+        last = fmean(place.dead_units for _, place in history[-FIRST:])
+        if last > most and history[0][1].dead_units < 0.5:
+            worst, most = history, last
+    if worst:
+        step = next(p.step for p, place in worst if place.dead_units > DEAD)
+        first, last = worst[0][1], worst[-1][1]
+        text = (
+            f"{first.dead_units:.0%} of the units after {first.layer} were dead at first, {last.dead_units:.0%} at last"
+        )
+        return Symptom(text, step, first.layer)
+
+
+def activation_histories(evidence: Evidence) -> list[list[tuple[Pass, Place]]]:
+    """Return for each activation function its outputs in all passes."""
+    histories = {}
+    for p in evidence.passes:
+        for place in p.places:
+            if place.kind == "activation":
+                histories.setdefault((place.layer, place.place), []).append((p, place))
+    return list(histories.values())
+
+
+# ---- the symptom of last resort
+
+
+def not_a_number(evidence: Evidence) -> Symptom | None:
+    """The first number that is not finite, in the order input, place, loss, gradient."""
+    found = next((found for p in evidence.passes if (found := first_not_finite(p))), None)
+    if found is None:
+        return None
+    if evidence.interventions and not evidence.interventions.finite:
+        return Symptom("some inputs of the probe are not finite", found.step, certain=True)
+    return found
+
+
+def first_not_finite(p: Pass) -> Symptom | None:
+    """Return the first of a pass's numbers that is not finite."""
+    names = {"input": "the input", "output": "the output of the model"}
+    for place in p.places:
+        if not math.isfinite(place.rms):
+            way = "goes" if place.kind == "layer" else "comes"
+            what = names.get(place.kind, f"what {way} {place.place}")
+            return Symptom(f"{what} is the first that is not finite", p.step, place.layer, place.kind == "input")
+    if p.loss is not None and not math.isfinite(p.loss):
+        return Symptom("the loss is the first that is not finite", p.step)
+    for update in p.updates:
+        if update.reached and not math.isfinite(update.gradient):
+            return Symptom(f"the gradient of {update.name} is the first that is not finite", p.step, update.name)
+    return None

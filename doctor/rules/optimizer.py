@@ -1,0 +1,57 @@
+"""What the optimizer does: the length of its steps, clipping, and the decay of weights."""
+
+from statistics import fmean, median
+
+from doctor.evidence import LOSS, Evidence, NotRun, Symptom, often, total_norm
+from doctor.records import Pass
+from doctor.watch import FIRST
+
+LARGE_STEP = 0.01  # of the weights: ten times the usual (Karpathy); below it a larger rate is tried, above a smaller
+SHRUNK = 0.7  # of the first weights
+
+
+def clip_too_tight(evidence: Evidence) -> Symptom | None:
+    """Gradients arrive at the step far shorter than backward() made them."""
+    passes = evidence.passes_with(lambda p: p.scale, LOSS)
+    kept = [share for p in passes if (share := share_kept(p)) is not None]
+    if often(share < 0.1 for share in kept):
+        return Symptom(f"at the median, {median(kept):.2g} of the gradient is left at the step", 0)
+
+
+def share_kept(p: Pass) -> float | None:
+    """Return the norm of the gradient that the step finds over that which backward() made; None where none is known."""
+    known = [u for u in p.updates if u.gradient == u.gradient and u.at_step == u.at_step]  # not NaN
+    made = total_norm(u.gradient for u in known)
+    return total_norm(u.at_step for u in known) * abs(p.scale) / made if made else None
+
+
+def over_regularized(evidence: Evidence) -> Symptom | None:
+    """Weights shrink, or decay pulls harder than the loss does."""
+    passes, decay = evidence.updated, max(g.get("weight_decay", 0) for g in evidence.watch.optimizer.param_groups)
+    if not passes:
+        raise NotRun("It needs a backward pass or a step.")
+    first, last = weight_norm(passes[0]), weight_norm(passes[-1])
+    shrunk = last / first if first else 1.0
+    if 0 < shrunk < SHRUNK or (decay >= 0.01 and evidence.steps):
+        step = next((p.step for p in passes if weight_norm(p) < SHRUNK * first), passes[0].step)
+        return Symptom(f"weights are {shrunk:.2g} of what they were; weight decay {decay:g}", step)
+
+
+def weight_norm(p: Pass) -> float:
+    """Return the norm of all weight matrices together, before the step after a pass."""
+    return total_norm(u.weight for u in p.updates if u.dimensions > 1)
+
+
+def lr_too_high(evidence: Evidence) -> Symptom | None:
+    ratios, losses = evidence.step_ratios, evidence.losses
+    high = often(ratio > LARGE_STEP for ratio in ratios)
+    rises = max(losses) > 2 * losses[0] or (len(losses) > FIRST and fmean(losses[-FIRST:]) >= losses[0])
+    if ratios and (high or rises):
+        text = f"steps change weights by up to {median(ratios):.2g} of their size"
+        return Symptom(text + ("; the loss does not fall" if rises else ""), 0)
+
+
+def lr_too_low(evidence: Evidence) -> Symptom | None:
+    ratios = evidence.step_ratios
+    if often(ratio < LARGE_STEP for ratio in ratios):
+        return Symptom(f"steps change weights by {median(ratios):.2g} of their size at most", 0)
