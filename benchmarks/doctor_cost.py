@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from benchmarks.measure import forget_peak, in_fresh_process, memory, seconds
 from benchmarks.report import write_report
 from benchmarks.sound_models import cnn, mlp
-from helpers import data
 from doctor import Doctor
+from helpers import data
 
 PROCESSES, REPEATS, BATCH = 3, 5, 64
 NETWORKS = {  # name -> data, network of an image's shape, steps in a row
