@@ -1,4 +1,4 @@
-"""Image data sets as tensors in memory: read from `data/`, downloaded, or replaced by a stand-in that says so."""
+"""Image data sets as tensors in memory: read from `data/`, downloaded, or made from a small sample that says so."""
 
 import contextlib
 import functools
@@ -12,14 +12,17 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
-from torchvision import datasets
 
 from helpers import session
 
 CLASSES = {
     "MNIST": tuple("0123456789"),
-    "FashionMNIST": tuple(datasets.FashionMNIST.classes),
+    "FashionMNIST": (
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
     "CIFAR10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }
 TIMEOUT = 15  # seconds without an answer from the server
@@ -39,12 +42,10 @@ IDX_MD5 = {
         "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
-IDX_BYTES = {
-    "train-images-idx3-ubyte": 16 + 60_000 * 28 * 28,
-    "train-labels-idx1-ubyte": 8 + 60_000,
-    "t10k-images-idx3-ubyte": 16 + 10_000 * 28 * 28,
-    "t10k-labels-idx1-ubyte": 8 + 10_000,
-}
+
+# The copies of each image of a sample, the one in place first, and the classes that look the same in a mirror.
+SHIFTS = sorted(((y, x) for y in range(-2, 3) for x in range(-2, 3)), key=lambda shift: abs(shift[0]) + abs(shift[1]))
+MIRRORED = {"MNIST": [], "FashionMNIST": [0, 1, 2, 3, 4, 6, 8], "CIFAR10": list(range(10))}  # all shoes point left
 
 
 class DamagedDataError(RuntimeError):
@@ -61,50 +62,36 @@ class ImageData:
 
     name: str
     classes: tuple[str, ...]
-    source: str  # "torchvision" | "stand-in"
+    source: str  # "torchvision" | "sample"
     train_images: torch.Tensor = field(repr=False)
     train_labels: torch.Tensor = field(repr=False)
     test_images: torch.Tensor = field(repr=False)
     test_labels: torch.Tensor = field(repr=False)
 
 
-_loaded: dict[tuple[str, Path], ImageData] = {}
-
-
-def load(name: str, root: str | Path | None = None, allow_standin: bool = True) -> ImageData:
+def load(name: str, root: str | Path | None = None, allow_sample: bool = True) -> ImageData:
     """Return "MNIST", "FashionMNIST" or "CIFAR10" from `root` (`data/`), downloaded into it where it is not there.
 
-    Where neither works, a generated stand-in takes its place, with one loud line and a caveat of the session; where
-    that caveat is there already, as in the workers of a study, at once and silently.
-    Raises DamagedDataError for a damaged or incomplete data set, DownloadError where a stand-in is not allowed.
+    The environment variable DATA_MIRROR says from where, see data/README.md. Where nothing can be had, shifted and
+    mirrored copies of some thousand real images take the place of the data set, with one loud line and a caveat of
+    the session; where that caveat is there already, as in the workers of a study, at once and silently. The copies of
+    an image are all in the training set or all in the test set; `split` keeps them together, other ways to part the
+    training set do not, and then validate on images that were trained on.
+    Raises DamagedDataError for a damaged or incomplete data set, DownloadError where no sample is allowed or there.
     """
     if name not in CLASSES:
         raise ValueError(f'The data sets are "MNIST", "FashionMNIST" and "CIFAR10", not {name!r}.')
-    root = Path(session.ROOT / "data" if root is None else root).resolve()
-    data, caveat = _loaded.get((name, root)), f"stand-in {name}"
-    if data is None or (data.source == "stand-in" and not allow_standin):
-        try:
-            if allow_standin and caveat in session.caveats:
-                raise DownloadError  # it was tried, and told, before: here or in the process that began the study
-            if not any(os.path.exists(root / file) for file in _files(name)):
-                _download(name, root)
-            data = _read(name, root)
-        except DownloadError as error:
-            if not allow_standin:
-                raise
-            from helpers import standin
-
-            if caveat not in session.caveats:
-                print(f"!!! A GENERATED STAND-IN, its numbers say nothing about {name} and no claim is judged: {error}")
-            data = ImageData(name, CLASSES[name], "stand-in", *standin.make(name, copies=session.pick(1, 10)))
-        _loaded[name, root] = data
-    if data.source == "stand-in":
+    caveat = f"sample {name}"
+    if allow_sample and caveat in session.caveats:
+        return _sample(name)
+    try:
+        return _real(name, Path(session.ROOT / "data" if root is None else root).resolve())
+    except DownloadError as error:
+        if not allow_sample or not _sheet(name, "train").exists():
+            raise
         session.add_caveat(caveat)
-    return data
-
-
-# The MD5 sums fix what it returns: changes of its code leave the results of studies valid (see fingerprint).
-load.result_version = 1
+        print(f"!!! A SAMPLE of real images, shifted, stands for {name}: no claim is judged. {error}")
+        return _sample(name)
 
 
 def as_vectors(images: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
@@ -117,28 +104,74 @@ def split(name: str, device: torch.device | str = "cpu", validation: int = 10_00
     """Return training vectors (N, D) and labels (N,), then those of a validation part, all on `device`.
 
     The validation part is drawn at random from the training set, the same images in every process; the test set
-    is not touched. Shared between calls: change nothing in place.
+    is not touched. All copies of an image of a sample come into one part. Shared between calls: change nothing in place.
     """
     data = load(name)
-    order = torch.randperm(len(data.train_labels), generator=torch.Generator().manual_seed(0))
-    images, labels = as_vectors(data.train_images[order], device), data.train_labels[order].to(device)
-    return images[validation:], labels[validation:], images[:validation], labels[:validation]
+    copies = len(SHIFTS) if data.source == "sample" else 1
+    count = len(data.train_labels) // copies  # copy k of image i is at k * count + i
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    parts = []
+    for images in (order[validation // copies :], order[: validation // copies]):
+        index = (count * torch.arange(copies)[:, None] + images).flatten()
+        parts += [as_vectors(data.train_images[index], device), data.train_labels[index].to(device)]
+    return tuple(parts)
 
 
 @functools.cache
 def moments(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and std of each colour over all training images, as vectors (C * H * W,) like `as_vectors`."""
+    """Return mean and std of each color over all training images, as vectors (C * H * W,) like `as_vectors`."""
     images = load(name).train_images
     counts = torch.stack([images[:, channel].flatten().bincount(minlength=256) for channel in range(images.shape[1])])
-    shares, values = counts / counts.sum(1, keepdim=True), torch.arange(256) / 255  # of each brightness
+    shares, values = counts / counts.sum(1, keepdim=True), torch.arange(256) / 255
     mean = shares @ values
     std = (shares @ values**2 - mean**2).sqrt()
     pixels = images[0, 0].numel()
     return mean.repeat_interleave(pixels), std.repeat_interleave(pixels)
 
 
-def _read(name: str, root: Path) -> ImageData:
-    _verify(name, root, _files(name))  # CIFAR-10 comes as pickles: torchvision opens only what is verified
+def _sheet(name: str, part: str) -> Path:
+    return session.ROOT / "data" / "sample" / f"{name}-{part}.webp"
+
+
+@functools.cache
+def _sample(name: str) -> ImageData:
+    """Make data of the usual sizes from the sheets: in each copy of the sample all images are shifted alike."""
+    splits = []
+    for part in ("train", "test"):
+        images, labels = _cut_up(name, part)
+        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+        images, labels = images[order], labels[order]
+        mirror = torch.isin(labels, torch.tensor(MIRRORED[name], dtype=torch.int64)).view(-1, 1, 1, 1)
+        mirrored = torch.where(mirror, images.flip(3), images)
+        copies = [_shift(mirrored if (y + x) % 2 else images, y, x) for y, x in SHIFTS]
+        splits += [torch.cat(copies), labels.repeat(len(SHIFTS))]
+    return ImageData(name, CLASSES[name], "sample", *splits)
+
+
+def _cut_up(name: str, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the images uint8 (N, C, H, W) of a sheet, class after class, and their labels."""
+    from PIL import Image
+
+    color, size = ("RGB", 32) if name == "CIFAR10" else ("L", 28)
+    pixels = torch.from_numpy(np.array(Image.open(_sheet(name, part)).convert(color)))  # (height, width[, 3])
+    rows = pixels.view(len(pixels) // size, size, -1, size, len(color) if color == "RGB" else 1)
+    images = rows.permute(0, 2, 4, 1, 3).flatten(0, 1)  # (N, C, H, W)
+    return images, torch.arange(10).repeat_interleave(len(images) // 10)
+
+
+def _shift(images: torch.Tensor, y: int, x: int) -> torch.Tensor:
+    """Move images (N, C, H, W) by some pixels; what comes in repeats the edge."""
+    height, width = images.shape[2:]
+    rows, columns = (torch.arange(height) - y).clamp(0, height - 1), (torch.arange(width) - x).clamp(0, width - 1)
+    return images[:, :, rows][:, :, :, columns]
+
+
+@functools.cache
+def _real(name: str, root: Path) -> ImageData:
+    files = _files(name)
+    if not any(os.path.exists(root / file) for file in files):
+        _download(name, root)
+    _verify(name, root, files)  # CIFAR-10 comes as pickles: torchvision opens only what is verified
     splits = []
     for train in (True, False):
         dataset = _dataset_class(name)(root, train=train)
@@ -205,33 +238,38 @@ def _verify(name: str, root: Path, files: dict[str, str]) -> None:
             content = path.read_bytes()
             if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
                 continue
-            size, expected = len(content), IDX_BYTES.get(path.name)
-            if expected in (None, size):
-                fault = f"is damaged ({size:,} bytes whose MD5 sum is not {md5})"
-            else:
-                fault = f"is damaged ({size:,} bytes instead of {expected:,})"
+            fault = f"is damaged ({len(content):,} bytes whose MD5 sum is not {md5})"
         except FileNotFoundError:
             fault = f"is missing among the other files of {name}"
         except OSError as error:
             fault = f"cannot be read ({error.strerror})"
-        rubbish = f"the folder {session.shown(root / _folder(name))}" if file in _files(name) else "it"
-        advice = f"put the published file back, or delete {rubbish} and run again"
+        useless = f"the folder {session.shown(root / _folder(name))}" if file in _files(name) else "it"
+        advice = f"put the published file back, or delete {useless} and run again"
         raise DamagedDataError(f"{session.shown(path)} {fault}: {advice}.")
 
 
 def _dataset_class(name: str) -> type:
-    """Return torchvision's class, made blind to the unverified `processed/*.pt` that its old versions left behind."""
-    return type(name, (getattr(datasets, name),), {"_check_legacy_exist": lambda self: False})
+    """Return torchvision's class, downloading from DATA_MIRROR where it is set.
+
+    It is made blind to the unverified `processed/*.pt` that its old versions left behind.
+    """
+    from torchvision import datasets
+
+    changes = {"_check_legacy_exist": lambda self: False}
+    if mirror := os.environ.get("DATA_MIRROR", "").rstrip("/"):
+        changes |= {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{datasets.CIFAR10.filename}"}
+    return type(name, (getattr(datasets, name),), changes)
 
 
 def _folder(name: str) -> str:
-    return datasets.CIFAR10.base_folder if name == "CIFAR10" else f"{name}/raw"
+    """Return the folder of the files, as torchvision has it."""
+    return "cifar-10-batches-py" if name == "CIFAR10" else f"{name}/raw"
 
 
 def _files(name: str) -> dict[str, str]:
     """Return path below the root -> MD5 sum of each file that torchvision reads."""
-    cifar = datasets.CIFAR10
     if name == "CIFAR10":
+        cifar = _dataset_class(name)
         sums = {**dict(cifar.train_list), **dict(cifar.test_list), cifar.meta["filename"]: cifar.meta["md5"]}
     else:
         sums = IDX_MD5[name]
@@ -240,6 +278,7 @@ def _files(name: str) -> dict[str, str]:
 
 def _archives(name: str) -> dict[str, str]:
     """Return path below the root -> MD5 sum of each archive that torchvision downloads."""
+    dataset_class = _dataset_class(name)
     if name == "CIFAR10":
-        return {datasets.CIFAR10.filename: datasets.CIFAR10.tgz_md5}
-    return {f"{_folder(name)}/{file}": md5 for file, md5 in getattr(datasets, name).resources}
+        return {dataset_class.filename: dataset_class.tgz_md5}
+    return {f"{_folder(name)}/{file}": md5 for file, md5 in dataset_class.resources}

@@ -5,19 +5,18 @@ import errno
 import json
 import os
 import platform
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-STARTED = time.time()  # the set-up cell imports this module before any other of the project
 ROOT = Path(__file__).resolve().parents[1]
 NOT_FILLED_IN = "not filled in yet"
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
+SEEDS_FROM = int(os.environ.get("SEEDS_FROM") or 0)  # added to every seed of a study: a run on fresh seeds
 
-# Reasons why the numbers of this run prove nothing. With one of them no claim is judged and
-# everything is written below `provisional/`, so that a real run's files are never touched.
+# Reasons why the numbers of this run prove nothing. With one of them no claim is judged and everything
+# is written below `provisional/`, so that a real run's files are never touched.
 caveats: list[str] = ["quick run"] if QUICK else []
 
 
@@ -28,10 +27,26 @@ def add_caveat(reason: str) -> None:
 
 
 def folder(name: str) -> Path:
-    """Return the folder `name` ("runs", "gifs") of this run; one with caveats has its own. Nothing is created."""
-    if not caveats:
-        return ROOT / name
-    return ROOT / "provisional" / "+".join(reason.replace(" ", "-") for reason in sorted(caveats)) / name
+    """Return the folder `name` ("runs", "gifs") of this run; nothing is created.
+
+    The environment variable RUNS says where "runs" lies instead of in the project. A run with caveats or with other
+    seeds has folders of its own.
+    """
+    base = ROOT
+    if name == "runs" and os.environ.get("RUNS"):
+        base, name = Path(os.environ["RUNS"]).absolute(), ""
+    reasons = [reason.replace(" ", "-") for reason in sorted(caveats)]
+    reasons += [f"seeds-from-{SEEDS_FROM}"] if SEEDS_FROM else []
+    return base / "provisional" / "+".join(reasons) / name if reasons else base / name
+
+
+def kept_path(path: str) -> Path:
+    """Return `path` in the project's runs/kept where this run may read it there, otherwise where this run writes it.
+
+    A quick run and a run with other seeds read nothing of what is kept; a run on the sample does.
+    """
+    committed = ROOT / "runs" / "kept" / path
+    return committed if committed.exists() and not QUICK and not SEEDS_FROM else folder("runs") / "kept" / path
 
 
 @contextlib.contextmanager
@@ -62,6 +77,8 @@ def saving(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except CannotSave:
+        raise
     except OSError as error:
         raise CannotSave(
             f"{shown(path)} cannot be saved ({error.strerror or error}): make room or allow writing there, and run "
@@ -82,17 +99,17 @@ def shown(path: Path) -> str:
     return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
 
 
-def pick(full, quick, kept: bool = False):
-    """Return `full`, or `quick` in a quick run; with `kept` also on stand-in data, for which no trials are kept."""
-    return quick if QUICK or (kept and caveats) else full
+def pick(full, quick):
+    """Return `full`, or `quick` in a quick run."""
+    return quick if QUICK else full
 
 
 def device() -> torch.device:
-    """Return the GPU where there is one, else the CPU."""
+    """Return the GPU where there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def whose(root: Path) -> tuple[str, list[str]]:
+def read_group(root: Path) -> tuple[str, list[str]]:
     """Return the group and its names as they stand in `root`/group.json; both are empty before they are filled in.
 
     Raises ValueError with a sentence that says how to write the file.
@@ -118,7 +135,9 @@ def signature(group: str, names: list[str]) -> str:
 def describe() -> None:
     """Print who hands this in, and the versions and hardware that the numbers below come from."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    print(f"{signature(*whose(ROOT))}   (from group.json)")
+    print(f"{signature(*read_group(ROOT))}   (from group.json)")
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} CPU cores, {gpu}")
     if QUICK:
         print('QUICK=1: a short smoke run. Its numbers mean nothing; it writes to "provisional/".')
+    if SEEDS_FROM:
+        print(f'SEEDS_FROM={SEEDS_FROM}: a run on other seeds. It reads nothing kept; it writes to "provisional/".')
