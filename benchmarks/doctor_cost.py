@@ -42,7 +42,7 @@ def measure(name: str) -> dict:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     source, build, steps = NETWORKS[name]
-    given = data.load(source, allow_standin=False)
+    given = data.load(source, allow_sample=False)
     images, labels = given.train_images[:4000] / 255, given.train_labels[:4000]
     batches = list(islice(cycle(zip(images.split(BATCH), labels.split(BATCH), strict=True)), steps))
     model = build(images.shape[1:]).train()
