@@ -50,7 +50,7 @@ def standardized(images: torch.Tensor) -> torch.Tensor:
 def train(widths, batches: int, monitored: bool = True, seed: int = 0) -> TorchMonitor | None:
     """Train on CIFAR-10 with one step and a validation for each batch, and return what was recorded."""
     torch.manual_seed(seed)
-    cifar = data.load("CIFAR10", allow_standin=False)
+    cifar = data.load("CIFAR10", allow_sample=False)
     images, labels = cifar.train_images, cifar.train_labels
     order = torch.randperm(len(images))
     held_out, order = order[:VALIDATION], order[VALIDATION:]

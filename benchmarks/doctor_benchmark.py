@@ -2,23 +2,38 @@
 
     python -m benchmarks.doctor_benchmark                 # reads what is kept, and runs what is not: hours
 
-The rule by which cases are drawn and held out is doctor_rule.md.
+Beside it, doctor_benchmark.csv has a row for each case, for notebook 07 (`case_table` says what is in it). The rule by
+which cases are drawn and held out is doctor_rule.md.
 """
 
 import math
 import sys
+from pathlib import Path
 
 import pandas as pd
 
 from benchmarks import doctor_cases, rival_cases
+from benchmarks.faults import FIXES
 from benchmarks.programs import TEST_IMAGES
 from benchmarks.report import table, write_report
 from benchmarks.rivals import RIVALS
-from helpers import session
 from doctor import CAUSES
+from helpers import session
 
-HURTS = 0.03  # of the accuracy: less is no fault that counts
-EXACT = CAUSES[:4] + CAUSES[5:6] + CAUSES[9:14]  # of loop and loss, to be told within two steps
+HURTS = 0.03  # accuracy that a fault has to take, or it does not count
+MOMENTS = ("at 2", "at 100", "watching only", "end")  # when the doctor was asked: columns of the causes it named
+EXACT = (  # causes in the loop and in the loss, to be told within two steps
+    "gradients-not-zeroed",
+    "no-optimizer-step",
+    "parameters-not-in-optimizer",
+    "layer-frozen",
+    "not-in-eval-mode",
+    "softmax-before-loss",
+    "softmax-wrong-dim",
+    "wrong-loss",
+    "loss-sign",
+    "loss-summed",
+)
 BY_CAUSE = (
     "cause",
     "count",
@@ -33,11 +48,11 @@ BY_CAUSE = (
 RIVALRY = ("", "right first", "right among three", "any alarm", "healthy runs with an alarm")
 
 
-def interval(right: int, of: int) -> tuple[float, float]:
+def interval(right: int, total: int) -> tuple[float, float]:
     """Return Wilson's interval of 95 % for a share."""
-    z, share = 1.96, right / of
-    middle, width = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return max(0.0, (middle - width) / (1 + z * z / of)), (middle + width) / (1 + z * z / of)
+    z, share, n = 1.96, right / total, total
+    middle, width = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return max(0.0, (middle - width) / (1 + z * z / n)), (middle + width) / (1 + z * z / n)
 
 
 def rate(flags: pd.Series) -> str:
@@ -48,27 +63,27 @@ def rate(flags: pd.Series) -> str:
     return f"{flags.mean():.1%} ({int(flags.sum())} of {len(flags)}; {low:.1%} to {high:.1%})"
 
 
-def faulty(cases: pd.DataFrame) -> pd.DataFrame:
+def faulty_rows(cases: pd.DataFrame) -> pd.DataFrame:
     """Return the faulty cases that count, with columns that tell how far the doctor is right at each moment."""
     rows = cases[cases["cause"].notna()].copy()
     rows = rows[rows["sound"] - rows["faulty"] >= HURTS]
-    for moment in ("at 2", "at 100", "watching only", "end"):
-        found = [[CAUSES[i] for i in causes] for causes in rows[moment]]
-        rows[f"{moment}: any"] = [bool(causes) for causes in found]
-        rows[f"{moment}: first"] = [c[:1] == [cause] for c, cause in zip(found, rows["cause"], strict=True)]
-        rows[f"{moment}: three"] = [cause in c[:3] for c, cause in zip(found, rows["cause"], strict=True)]
+    for moment in MOMENTS:
+        pairs = list(zip(rows["cause"], rows[moment], strict=True))
+        rows[f"{moment}: any"] = [bool(named) for _, named in pairs]
+        rows[f"{moment}: first"] = [tuple(named[:1]) == (cause,) for cause, named in pairs]
+        rows[f"{moment}: three"] = [cause in named[:3] for cause, named in pairs]
     rows["won back"] = ((rows["fixed"] - rows["faulty"]) / (rows["sound"] - rows["faulty"])).fillna(0.0)
     return rows
 
 
-def healthy(cases: pd.DataFrame) -> pd.DataFrame:
+def healthy_rows(cases: pd.DataFrame) -> pd.DataFrame:
     """Return the healthy cases that count, with what alarms there are at each moment."""
     rows = cases[cases["cause"].isna()].copy()
     odd = rows["faulty"] - 0.1 > 10 * math.sqrt(0.1 * 0.9 / TEST_IMAGES)
     slow = rows["variant"].isin(["warm-up"])  # odd on purpose: it need only have left chance
     rows = rows[(rows["faulty"] >= rows["sound"] - HURTS) | (slow & odd)]
-    for moment in ("at 2", "at 100", "watching only", "end"):
-        rows[f"{moment}: any"] = [bool(causes) for causes in rows[moment]]
+    for moment in MOMENTS:
+        rows[f"{moment}: any"] = [bool(named) for named in rows[moment]]
     return rows
 
 
@@ -88,10 +103,7 @@ def summary(rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, str]]:
         ("the others: right cause first after 100 steps", rate(rows[~exact]["at 100: first"])),
         ("healthy runs with a finding after 2 steps", rate(sound["at 2: any"])),
         ("healthy runs with a finding after 100 steps", rate(sound["at 100: any"])),
-        (
-            "layer named rightly, where it is one or some",
-            rate(layers),
-        ),
+        ("layer named rightly, where it is one or some", rate(layers)),
         ("the first finding's fix wins back 80 % or more", rate(rows["won back"] >= 0.8)),
         ("the same, where the cause is right", rate(right["won back"] >= 0.8)),
     ]
@@ -113,7 +125,7 @@ def cause_rows(rows: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ...]]
 
 def confusions(rows: pd.DataFrame) -> pd.DataFrame:
     """Return how often each first finding (columns) is named for each cause (rows); the last column is none at all."""
-    first = [CAUSES[causes[0]] if causes else "no finding" for causes in rows["end"]]
+    first = [named[0] if named else "no finding" for named in rows["end"]]
     return pd.crosstab(rows["cause"], pd.Series(first, rows.index)).reindex(
         index=CAUSES, columns=[*CAUSES, "no finding"], fill_value=0
     )
@@ -126,11 +138,11 @@ def mistakes(rows: pd.DataFrame, sound: pd.DataFrame) -> str:
     lines = [f"- {n} x {cause}: {named}" for (cause, named), n in wrong.sort_values(ascending=False).items()]
     for row in sound[sound["end: any"]].itertuples():
         setting = f"{row.network}, {row.data}, {row.optimizer}, {row.program_seed}"
-        lines.append(f"- healthy, {row.variant} ({setting}): {CAUSES[row.end[0]]}")
+        lines.append(f"- healthy, {row.variant} ({setting}): {row.end[0]}")
     return "\n".join(lines) or "None."
 
 
-def healthy_rows(sound: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ...]]:
+def kind_rows(sound: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return a row for each kind of healthy run."""
     drawn = cases[cases["cause"].isna()]["variant"].value_counts(sort=False)
     return [
@@ -143,30 +155,60 @@ def healthy_rows(sound: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ..
     ]
 
 
-def rival_rows(told: pd.DataFrame, rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, ...]]:
+def rival_rows(verdicts: pd.DataFrame, rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return a row for the doctor and for each rival that was asked, by the cases that it saw."""
     lines = [("doctor", *(rate(rows[f"end: {what}"]) for what in ("first", "three", "any")), rate(sound["end: any"]))]
-    for name in (name for name in RIVALS if f"{name}: place" in told):
-        places, alarms = told[f"{name}: place"].dropna(), told[f"{name}: alarms"].dropna()
-        mine, healthy_ones = places.index.intersection(rows.index), places.index.intersection(sound.index)
-        place, alarm = places[mine], alarms[mine] > 0
-        lines.append((name, rate(place == 1), rate(place.between(1, 3)), rate(alarm), rate(alarms[healthy_ones] > 0)))
+    for name in RIVALS:
+        places, alarms = verdicts[f"{name}: place"].dropna(), verdicts[f"{name}: alarms"].dropna()
+        faults, healthy = places.index.intersection(rows.index), places.index.intersection(sound.index)
+        place, alarm = places[faults], alarms[faults] > 0
+        lines.append((name, rate(place == 1), rate(place.between(1, 3)), rate(alarm), rate(alarms[healthy] > 0)))
     return lines
 
 
-def main(part: str = "held out") -> None:
-    """Write the tables; those of the rivals only where their packages are installed or their results are kept."""
-    cases = doctor_cases.study(part)
-    rows, sound = faulty(cases), healthy(cases)
-    told = rival_cases.study(part)
+def case_table(cases: pd.DataFrame, verdicts: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each case, ready to be written; an empty cell is a missing value, and "nan" is a cause.
+
+    The case: cause (empty: healthy), variant, network, data, optimizer, program_seed; `exact`: a cause in EXACT;
+    `counts`: the fault hurts, or the run is healthy indeed. Accuracies: sound, faulty, fixed. MOMENTS: the causes named
+    then, most certain first, with "|" between them. `layer`: 1 where the first finding names the right one, empty where
+    that cannot be told; `rate`: the factor of the doctor's proof. Seconds of a processor. For each rival: the place of
+    the right cause among its alarms (0: not there), how many alarms there are, and whether it `knows` the cause.
+    """
+    first = ["cause", "variant", "network", "data", "optimizer", "program_seed", "sound", "faulty", "fixed"]
+    seconds = ["took", *(f"seconds {moment}" for moment in MOMENTS)]
+    rows = cases[first].copy()
+    rows["exact"] = rows["cause"].isin(EXACT)
+    rows["counts"] = rows.index.isin([*faulty_rows(cases).index, *healthy_rows(cases).index])
+    for moment in MOMENTS:
+        rows[moment] = cases[moment].map("|".join)
+    rows["layer"] = [layer[0] if layer else math.nan for layer in cases["layer"]]
+    rows[["rate", *seconds]] = cases[["rate", *seconds]].round(4)
+    for name, rival in RIVALS.items():
+        for what in ("place", "alarms"):
+            rows[f"{name}: {what}"] = verdicts[f"{name}: {what}"].astype("Int64")
+        rows[f"{name}: knows"] = rows["cause"].isin({cause for causes in rival.MEANS.values() for cause in causes})
+    return rows
+
+
+def unfixed(rows: pd.DataFrame) -> str:
+    """Say for which causes that came first no fix is known, "" if there is none: these win nothing back."""
+    counts = pd.Series([named[0] for named in rows["end"] if named and named[0] not in FIXES]).value_counts()
+    listed = ", ".join(f"{cause} ({n})" for cause, n in counts.items())
+    return f" No fix known in faults.py, so that nothing is won back: {listed}." if listed else ""
+
+
+def describe(cases: pd.DataFrame, verdicts: pd.DataFrame, rows: pd.DataFrame, sound: pd.DataFrame) -> str:
+    """Return the tables and what explains them."""
     took = cases[["took", "seconds watching only", "seconds end"]].median()
     faults, others = cases["cause"].notna().sum(), cases["cause"].isna().sum()
-    note = f"""\
+    return f"""\
 The rule of drawing is doctor_rule.md; shares stand with counts and Wilson's intervals of 95 %. {len(rows)} of \
 {faults} faulty runs lose {100 * HURTS:.0f} points of accuracy or more and count, and {len(sound)} of {others} healthy \
 ones are sound. The doctor watches every {doctor_cases.EVERY}th step and gets {doctor_cases.PROBE:,} training samples \
 and the test data for experiments; "without experiments" it gets neither. Median seconds of a processor: \
-{took.iloc[0]:.1f} for a watched run, {took.iloc[1]:.1f} for a report, {took.iloc[2]:.1f} for one with experiments.
+{took.iloc[0]:.1f} for a watched run, {took.iloc[1]:.1f} for a report, {took.iloc[2]:.1f} for one with experiments.\
+{unfixed(rows)}
 
 ## By cause
 
@@ -177,7 +219,7 @@ many steps. Fixed: the first finding's fix wins back 80 % or more of what the fa
 
 ## Healthy runs
 
-{table(["kind", "count", "with a finding", "without experiments"], healthy_rows(sound, cases))}
+{table(["kind", "count", "with a finding", "without experiments"], kind_rows(sound, cases))}
 
 ## Mistakes
 
@@ -185,15 +227,25 @@ many steps. Fixed: the first finding's fix wins back 80 % or more of what the fa
 
 ## Beside others
 
-{table(RIVALRY, rival_rows(told, rows, sound))}
+{table(RIVALRY, rival_rows(verdicts, rows, sound))}
 
-Packages see every {rival_cases.PACKAGES_SEE}th case. Each message of a rival counts as right for every cause that it \
-can mean, so their shares are upper bounds; what is not comparable stands in rivals.py."""
-    title = f"What the doctor says of {part.replace('held out', 'held-out')} cases"
+Packages see every eighth case. Each message of a rival counts as right for every cause that it can mean, so their \
+shares are upper bounds; what is not comparable stands in rivals.py."""
+
+
+def main(part: str = "held out") -> None:
+    """Write the tables of a part's cases."""
+    verdicts = rival_cases.study(part)  # first, as it may need packages that are not there
+    cases = doctor_cases.study(part)
+    rows, sound = faulty_rows(cases), healthy_rows(cases)
+    figures, note = summary(rows, sound), describe(cases, verdicts, rows, sound)
     if session.caveats:
-        print(*summary(rows, sound), note, f"No report: {', '.join(session.caveats)}.", sep="\n")
-    else:
-        write_report("doctor_benchmark", title, ["measure", "share (count; interval)"], summary(rows, sound), note)
+        print(*figures, note, f"No report: {', '.join(session.caveats)}.", sep="\n")
+        return
+    title = f"What the doctor says of {part.replace('held out', 'held-out')} cases"
+    write_report("doctor_benchmark", title, ["measure", "share (count; interval)"], figures, note)
+    path = Path(__file__).with_suffix(".csv")
+    case_table(cases, verdicts).to_csv(path, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Runs the doctor on the cases of programs.py: what it says when, and what its fix wins back. Kept in runs/kept.
+"""Runs the doctor on the cases of draws.py: what it says when, and what its fix wins back. Kept in runs/kept.
 
 python -m benchmarks.doctor_cases development     # 500 faulty and 72 healthy runs
 python -m benchmarks.doctor_cases "held out"      # 1,000 and 156; benchmarks/doctor_benchmark.py makes tables of it
+python -m benchmarks.doctor_cases "held out" 116  # runs so many of the kept ones again
 """
 
 import math
@@ -13,13 +14,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmarks.programs import FIXES, Case, Program, Trained, faulty_cases, healthy_cases, layers_of, prepare, train
-from helpers import sweep
-from doctor import CAUSES, Doctor, Report
+from benchmarks.draws import Case, faulty_cases, healthy_cases
+from benchmarks.faults import FIXES
+from benchmarks.programs import Program, Trained, layers_of, prepare, train
+from doctor import Doctor, Report
+from helpers import data, sweep
 
 EVERY = 4  # the first four passes are watched in any case
 MOMENTS = {2: False, 100: True}  # passes after which the doctor is asked, beside the end; whether for experiments
 PROBE = 4_000  # training samples that it gets
+RECHECK = 2  # kept trials that run again
 
 
 def config_of(case: Case, **more) -> dict:
@@ -36,7 +40,7 @@ def case_of(config: dict) -> Case:
 # ---- accuracies
 
 
-def measured(case: Case, run: Trained) -> float:
+def final_accuracy(case: Case, run: Trained) -> float:
     """Return the accuracy at the end, as this program measures it; with rare classes the mean over classes."""
     return run.balanced if case.cause == "class-imbalance" else run.accuracies[-1]
 
@@ -47,13 +51,13 @@ def accuracy(config: dict, seed: int) -> dict:
     program = case.sound if cause == "sound" else FIXES[cause](case.program)
     if config["rate"] != 1:
         program = replace(program, rate=config["rate"] * case.program.rate)
-    return {"accuracy": measured(case, train(program))}
+    return {"accuracy": final_accuracy(case, train(program))}
 
 
 # ---- diagnoses
 
 
-class Examined(Doctor):
+class ExaminingDoctor(Doctor):
     """A doctor that is asked in the course of the loop, too."""
 
     def __init__(self, model, loss_fn, optimizer, program: Program):
@@ -81,12 +85,11 @@ class Examined(Doctor):
         self.ask("end", with_data=True)
 
 
-def named(report: Report) -> list[int]:
-    """Return the causes of the findings, by their numbers in CAUSES."""
-    return [CAUSES.index(finding.cause) for finding in report.findings]
+def causes_of(report: Report) -> list[str]:
+    return [finding.cause for finding in report.findings]
 
 
-def at_fault(case: Case, model: nn.Sequential) -> set[str]:
+def faulty_layers(case: Case, model: nn.Sequential) -> set[str]:
     """Return the names of the layers that a fault sits in; empty where it is all of them, or none."""
     names = [name for name, module in model.named_children() if module in layers_of(model)]
     program = case.program
@@ -101,14 +104,14 @@ def diagnosis(config: dict, seed: int) -> dict:
     """Ask the doctor about a case: the causes that it names, most certain first, after some passes and at the end."""
     case = case_of(config)
     start = time.process_time()
-    run = train(case.program, lambda *loop: Examined(*loop, case.program))
+    run = train(case.program, lambda *loop: ExaminingDoctor(*loop, case.program))
     took = time.process_time() - start
-    doctor, layers = run.doctor, at_fault(case, run.model)
+    doctor, layers = run.doctor, faulty_layers(case, run.model)
     first = doctor.reports["end"].findings[:1]
     located = [float(first[0].layer in layers)] if first and layers and first[0].cause == case.cause else []
     rate = first[0].change.rate if first and first[0].change else 1.0
-    results = {"accuracy": measured(case, run), "layer": located, "rate": rate}
-    results |= {moment: named(report) for moment, report in doctor.reports.items()}
+    results = {"accuracy": final_accuracy(case, run), "layer": located, "rate": rate}
+    results |= {moment: causes_of(report) for moment, report in doctor.reports.items()}
     results |= {f"seconds {moment}": spent for moment, spent in doctor.took.items()}
     return results | {"took": took - sum(doctor.took.values())}
 
@@ -116,30 +119,45 @@ def diagnosis(config: dict, seed: int) -> dict:
 # ---- studies
 
 
-def accuracies(cases: list[Case], runs: list[str], rates: list[float], keep: bool) -> list[float]:
-    """Return the accuracy of each case with its run."""
-    configs = [config_of(case, run=run, rate=rate) for case, run, rate in zip(cases, runs, rates, strict=True)]
-    return sweep.study("doctor-accuracies", accuracy, configs, [0], keep=keep)["accuracy"].tolist()
-
-
-def results(cases: list[Case], keep: bool = False) -> pd.DataFrame:
-    """Return a row for each case: what the doctor says, and accuracies `sound`, `faulty` and `fixed`.
-
-    The last is that with the fix of the first finding, NaN where there is none.
-    """
-    table = sweep.study("doctor", diagnosis, [config_of(case) for case in cases], [0], keep=keep)
-    table = table.rename(columns={"accuracy": "faulty"}).assign(fixed=math.nan)
-    table["sound"] = accuracies(cases, ["sound"] * len(cases), [1.0] * len(cases), keep)
-    told = [index for index, causes in enumerate(table["end"]) if causes]
-    fixes = [CAUSES[table["end"][index][0]] for index in told]
-    table.loc[told, "fixed"] = accuracies([cases[index] for index in told], fixes, table["rate"][told].tolist(), keep)
+def keep_study(name: str, trial, configs: list[dict], recheck: int) -> pd.DataFrame:
+    """Return the kept results of trials; what is not kept yet runs now. Raises RuntimeError where a trial failed."""
+    for source in ("MNIST", "FashionMNIST", "CIFAR10"):
+        data.load(source)  # a sample in its place is then known to the study
+    table = sweep.study(name, trial, configs, [0], version=1, keep=True, recheck=recheck)
+    if failed := (table["error"] != "").sum():
+        raise RuntimeError(f"{failed} of {len(table)} trials of {name} failed: the others alone prove nothing.")
     return table
 
 
-def study(part: str) -> pd.DataFrame:
-    """Return the kept results of a part's cases; what is not kept yet runs now."""
-    return results(faulty_cases(part) + healthy_cases(part), keep=True)
+def accuracies(cases: list[Case], runs: list[str], rates: list[float], recheck: int) -> list[float]:
+    """Return the accuracy of each case with its run."""
+    configs = [config_of(case, run=run, rate=rate) for case, run, rate in zip(cases, runs, rates, strict=True)]
+    return keep_study("doctor-accuracies", accuracy, configs, recheck)["accuracy"].tolist()
+
+
+def fix_accuracies(cases: list[Case], diagnoses: pd.DataFrame, recheck: int) -> pd.Series:
+    """Return the accuracy of each case with the fix of its first finding, NaN where there is none, or no fix known."""
+    fixes = [causes[0] if causes else None for causes in diagnoses["end"]]
+    fixable = [place for place, cause in enumerate(fixes) if cause in FIXES]
+    fixed = pd.Series(math.nan, diagnoses.index)
+    rates = diagnoses["rate"].iloc[fixable].tolist()
+    chosen = [cases[place] for place in fixable], [fixes[place] for place in fixable]
+    fixed.iloc[fixable] = accuracies(*chosen, rates, recheck)
+    return fixed
+
+
+def study(part: str, recheck: int = RECHECK) -> pd.DataFrame:
+    """Return a row for each case of a part: what the doctor says, and accuracies `sound`, `faulty` and `fixed`.
+
+    The last is that with the fix of the first finding, NaN where there is none. What is not kept yet runs now.
+    """
+    cases = faulty_cases(part) + healthy_cases(part)
+    table = keep_study("doctor", diagnosis, [config_of(case) for case in cases], recheck)
+    table = table.rename(columns={"accuracy": "faulty"})
+    table["fixed"] = fix_accuracies(cases, table, recheck)
+    table["sound"] = accuracies(cases, ["sound"] * len(cases), [1.0] * len(cases), recheck)
+    return table
 
 
 if __name__ == "__main__":
-    print(study(sys.argv[1]))
+    print(study(sys.argv[1], *map(int, sys.argv[2:])))

@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 from benchmarks.measure import forget_peak, in_fresh_process, memory, seconds
 from benchmarks.report import write_report
 from benchmarks.sound_models import cnn, mlp
-from helpers import data
 from doctor import Doctor
+from helpers import data
 
 PROCESSES, REPEATS, BATCH = 3, 5, 64
 NETWORKS = {  # name -> data, network of an image's shape, steps in a row
@@ -42,7 +42,7 @@ def measure(name: str) -> dict:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     source, build, steps = NETWORKS[name]
-    given = data.load(source, allow_standin=False)
+    given = data.load(source, allow_sample=False)
     images, labels = given.train_images[:4000] / 255, given.train_labels[:4000]
     batches = list(islice(cycle(zip(images.split(BATCH), labels.split(BATCH), strict=True)), steps))
     model = build(images.shape[1:]).train()

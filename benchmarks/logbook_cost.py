@@ -6,8 +6,6 @@ every 16th and every 100th; and the plain way, with SummaryWriter's add_scalar a
 In turns, on one thread. Reading is compared with TensorBoard's own EventAccumulator.
 """
 
-import functools
-import shutil
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -37,7 +35,7 @@ PLAIN = "the same, every step, the plain way"
 def prepare():
     """Return model, optimizer and batches, the same in each run."""
     torch.manual_seed(0)
-    dataset = data.load("MNIST", allow_standin=False)
+    dataset = data.load("MNIST", allow_sample=False)
     chosen = slice(STEPS * BATCH_SIZE)
     images, labels = data.as_vectors(dataset.train_images[chosen]), dataset.train_labels[chosen]
     model = mlp(SIZES)
@@ -63,7 +61,6 @@ def train(way, folder: Path) -> None:
 
 def train_plainly(folder: Path) -> None:
     """Train, and log the same numbers of every step with a call of SummaryWriter for each."""
-    shutil.rmtree(folder, ignore_errors=True)
     model, optimizer, batches = prepare()
     outputs = {}
     for name, module in model.named_children():
@@ -94,25 +91,27 @@ def train_plainly(folder: Path) -> None:
             writer.add_scalar("loss", loss, step)
 
 
+def time_ways(folder: Path) -> dict[str, float]:
+    """Return the seconds of each way, its run in a folder of its own."""
+    times = {name: seconds(lambda way=way, name=name: train(way, folder / name)) for name, way in WAYS.items()}
+    return times | {PLAIN: seconds(lambda: train_plainly(folder / PLAIN))}
+
+
 def main() -> None:
     """Measure everything and write the table."""
     torch.set_num_threads(1)
     train(None, Path())
     with tempfile.TemporaryDirectory() as root:
-        folders = {name: Path(root) / str(number) for number, name in enumerate([*WAYS, PLAIN])}
-        runs = {name: functools.partial(train, way, folders[name]) for name, way in WAYS.items()}
-        runs[PLAIN] = functools.partial(train_plainly, folders[PLAIN])
-        rounds = []
-        for _ in range(REPEATS):
-            rounds.append({name: seconds(run) for name, run in runs.items()})
+        folders = [Path(root) / str(number) for number in range(REPEATS)]
+        rounds = [time_ways(folder) for folder in folders]
         rows = []
-        for name in runs:
+        for name in rounds[0]:
             ratios = [times[name] / times["no logbook"] for times in rounds]
-            size = sum(file.stat().st_size for file in folders[name].glob("*")) / 1e6
+            size = sum(file.stat().st_size for file in (folders[-1] / name).glob("*")) / 1e6
             milliseconds = median(times[name] for times in rounds) / STEPS * 1000
             spread = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
             rows.append((name, f"{milliseconds:.2f}", spread, f"{size:.2f}"))
-        run = folders["all layers, every step"]
+        run = folders[-1] / "all layers, every step"
         ours = [seconds(lambda: logbook.read(run)) for _ in range(REPEATS)]
         everything = dict.fromkeys(("scalars", "histograms", "images", "tensors", "compressedHistograms"), 0)
         theirs = [seconds(EventAccumulator(str(run), everything).Reload) for _ in range(REPEATS)]

@@ -1,8 +1,15 @@
-"""Seconds, resident memory, and processes that have done nothing before. Memory is read from /proc: Linux only."""
+"""Seconds, resident memory, processes that have done nothing before, and a folder of results that is a benchmark's own.
 
+Memory is read from /proc: Linux only.
+"""
+
+import contextlib
 import gc
 import multiprocessing
+import os
+import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -30,3 +37,17 @@ def in_fresh_process(function, *arguments):
     """Return what a call returns in a process that has done nothing before."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
+
+
+@contextlib.contextmanager
+def own_results() -> Iterator[Path]:
+    """Give an empty temporary folder to which studies write meanwhile, not to the user's; it is deleted at the end."""
+    before = os.environ.get("RUNS")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["RUNS"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            del os.environ["RUNS"]
+            if before is not None:
+                os.environ["RUNS"] = before

@@ -31,7 +31,7 @@ def measure(name: str, sizes, steps: int, repeats: int) -> dict:
     """Return milliseconds a step without and with a monitor, and MB a batch: of the tensors, and of resident memory."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    dataset = data.load(name, allow_standin=False)
+    dataset = data.load(name, allow_sample=False)
     chosen = slice(steps * BATCH_SIZE)
     images, labels = data.as_vectors(dataset.train_images[chosen]), dataset.train_labels[chosen]
     batches = list(zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True))
@@ -68,7 +68,7 @@ def milliseconds(model, optimizer, batches, monitored: bool) -> float:
 
 
 def give_back_memory() -> None:
-    """Return freed memory to the system; else records would first fill it, and not show as growth."""
+    """Return freed memory to the system; otherwise records would first fill it, and not show as growth."""
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
         libc.malloc_trim(0)
@@ -80,27 +80,30 @@ def computed_bytes(sizes) -> int:
     return 4 * weights + 8 * BATCH_SIZE * sum(sizes[1:-1])
 
 
+def row(name: str, sizes, results: list[dict]) -> tuple[str, ...]:
+    """Write one row of the table."""
+    without, with_monitor = ([ms for result in results for ms in result[key]] for key in ("without", "with"))
+    ratios = [b / a for a, b in zip(without, with_monitor, strict=True)]
+    computed = computed_bytes(sizes) / 1e6
+    assert all(result["kept"] == computed for result in results)
+    resident = [result["resident"] for result in results]
+    return (
+        f"{name}, {'-'.join(map(str, sizes))}",
+        f"{median(without):.2f}",
+        f"{median(with_monitor):.2f}",
+        f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"{computed:.2f}",
+        f"{min(resident):.2f} to {max(resident):.2f}",
+        f"{1000 * computed:,.0f}",
+    )
+
+
 def main() -> None:
     """Measure all networks and write the table."""
     rows = []
     for name, sizes, *counts in NETWORKS:
         results = [in_fresh_process(measure, name, sizes, *counts) for _ in range(PROCESSES)]
-        without, with_monitor = ([ms for result in results for ms in result[key]] for key in ("without", "with"))
-        ratios = [b / a for a, b in zip(without, with_monitor, strict=True)]
-        computed = computed_bytes(sizes) / 1e6
-        assert all(result["kept"] == computed for result in results)
-        resident = [result["resident"] for result in results]
-        rows.append(
-            (
-                f"{name}, {'-'.join(map(str, sizes))}",
-                f"{median(without):.2f}",
-                f"{median(with_monitor):.2f}",
-                f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
-                f"{computed:.2f}",
-                f"{min(resident):.2f} to {max(resident):.2f}",
-                f"{1000 * computed:,.0f}",
-            )
-        )
+        rows.append(row(name, sizes, results))
     turns = ", ".join(f"{steps} x {repeats}" for *_, steps, repeats in NETWORKS)
     write_report(
         "monitor_cost",

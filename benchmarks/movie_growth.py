@@ -80,7 +80,7 @@ def power(costs: dict[int, float]) -> str:
 
 def main() -> None:
     """Measure everything and write the table."""
-    data.load("CIFAR10", allow_standin=False)
+    data.load("CIFAR10", allow_sample=False)
     small = {n: in_fresh_process(measure, SMALL, n, SMALL_AT if n == BATCHES else ()) for n in COUNTS}
     plain = small[BATCHES].plain
     rows = [row(SMALL, batches, ours, plain) for batches, ours in small.items()]

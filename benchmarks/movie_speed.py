@@ -6,7 +6,6 @@ the time is scaled to all of them, as for our figures drawn anew for each frame.
 and on one thread; last, helpers.sweep makes some movies in two processes.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -16,9 +15,9 @@ import torch
 
 from benchmarks import plain_movie
 from benchmarks.cifar_mlp import BATCH_SIZE, VALIDATION, histories, network_name, train
-from benchmarks.measure import seconds
+from benchmarks.measure import own_results, seconds
 from benchmarks.report import write_report
-from helpers import data, movie, session, sweep
+from helpers import data, movie, sweep
 from helpers.figures import training_figure
 
 WIDTHS, BATCHES, REPEATS = (256, 128, 128, 64), 100, 3
@@ -44,30 +43,25 @@ def time_parts(history: tuple, ours: Path, floor: Path) -> dict[str, float]:
 def movie_trial(config, seed):
     """Train and make a movie, as a trial of a study."""
     monitor = train(WIDTHS, config["batches"], seed=seed)
-    monitor.make_movie(training_figure, session.folder("gifs") / f"{seed}.gif")
+    monitor.make_movie(training_figure, Path(config["folder"]) / f"{seed}.gif")
     return {"val_loss": monitor.val_losses[-1]}
 
 
-def make_sample() -> None:
+def make_sample(folder: Path) -> None:
     """Make some movies in parallel processes."""
-    table = sweep.study("movies", movie_trial, [{"batches": BATCHES}], range(SAMPLE))
+    table = sweep.study("movies", movie_trial, [{"batches": BATCHES, "folder": str(folder)}], range(SAMPLE))
     assert not table["error"].any(), table["error"].tolist()
 
 
 def time_sample() -> float:
     """Return the seconds of that in two processes that have imported everything."""
-    session.add_caveat("benchmark")  # all files go to provisional/benchmark/, and must not be there yet
-    folder = session.folder("runs").parent
-    shutil.rmtree(folder, ignore_errors=True)
-    with joblib.parallel_config(n_jobs=2):
+    with own_results() as folder, joblib.parallel_config(n_jobs=2):
         # As long as the others: loky replaces a worker that holds much more memory than after its first trial.
-        sweep.study("warm", movie_trial, [{"batches": BATCHES}], range(2))
-        took = seconds(make_sample)
-    shutil.rmtree(folder)
-    return took
+        sweep.study("warm", movie_trial, [{"batches": BATCHES, "folder": str(folder)}], range(2))
+        return seconds(lambda: make_sample(folder))
 
 
-def listed(numbers, spec: str = "") -> str:
+def join(numbers, spec: str = "") -> str:
     """Write numbers in a row."""
     return ", ".join(format(number, spec) for number in numbers)
 
@@ -75,7 +69,7 @@ def listed(numbers, spec: str = "") -> str:
 def main() -> None:
     """Time everything and write the table."""
     torch.set_num_threads(1)
-    data.load("CIFAR10", allow_standin=False)
+    data.load("CIFAR10", allow_sample=False)
     history = histories(train(WIDTHS, BATCHES))
     with tempfile.TemporaryDirectory() as folder:
         ours, floor = Path(folder) / "ours.gif", Path(folder) / "floor.gif"
@@ -105,9 +99,9 @@ def main() -> None:
         f"One thread, medians of {REPEATS}. Every row contains the training, with the loss on {VALIDATION} validation "
         f"images after each batch. Parts of ours: training {took['train']:.2f} s, recording "
         f"{took['record'] - took['train']:.2f}, quantiles and drawing {took['draw']:.2f}, writing the GIF "
-        f"{took['write']:.2f}. Scaled: the plain way from its frames at t = {listed(PLAIN_AT)}, which took "
-        f"{listed(plain.drawing, '.2f')} s, and {plain.encoding:.2f} s each for encoding just these; the figures drawn "
-        f"anew from t = {listed(ANEW_AT)}, {listed(anew, '.2f')} s.\n\n"
+        f"{took['write']:.2f}. Scaled: the plain way from its frames at t = {join(PLAIN_AT)}, which took "
+        f"{join(plain.drawing, '.2f')} s, and {plain.encoding:.2f} s each for encoding just these; the figures drawn "
+        f"anew from t = {join(ANEW_AT)}, {join(anew, '.2f')} s.\n\n"
         f"{MOVIES} movies on two cores: ours {sample / SAMPLE * MOVIES / 60:.1f} minutes, scaled from {SAMPLE} that "
         f"helpers.sweep made in two warm processes in {sample:.1f} s; the plain way "
         f"{whole_plain * MOVIES / 2 / 60:.0f} minutes, half of what it would take for all one by one.",

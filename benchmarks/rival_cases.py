@@ -1,8 +1,11 @@
 """Runs the rivals of rivals.py on the doctor's cases. Kept in runs/kept.
 
-python -m benchmarks.rival_cases "held out"      # needs the packages: pip install torchmortem gradsnitch ...
+python -m benchmarks.rival_cases "held out"
+
+What is not kept yet needs packages that requirements.txt lacks; without them this says so and stops before it begins.
 """
 
+import json
 import math
 import sys
 
@@ -10,13 +13,14 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from benchmarks.doctor_cases import case_of, config_of
-from benchmarks.programs import BATCH, Case, Program, faulty_cases, healthy_cases, prepare, train
+from benchmarks.doctor_cases import RECHECK, case_of, config_of, keep_study
+from benchmarks.draws import every_eighth, faulty_cases, healthy_cases
+from benchmarks.programs import BATCH, Program, prepare, train
 from benchmarks.rivals import PACKAGES, RIVALS
-from helpers import sweep
+from helpers import session
 
+STUDY = "doctor-rivals"
 LOOK_EVERY = 26  # passes: a run of two epochs has then 12 looks, where published rules have one an epoch
-PACKAGES_SEE = 8  # every eighth case only: they take some ten seconds a run
 
 
 class Rivals:
@@ -78,10 +82,10 @@ def accuracy(outputs: Tensor, targets: Tensor) -> float:
     return (guesses == targets).float().mean().item()
 
 
-def told(config: dict, seed: int) -> dict:
+def verdicts(config: dict, seed: int) -> dict:
     """Return what each rival says of a case: the place of the right cause (0: none), and the number of its alarms.
 
-    NaN for both where a rival cannot watch this run.
+    NaN for both where a rival cannot watch this run. Raises ImportError where its package is missing.
     """
     case, names = case_of(config), [name for name in RIVALS if (name in PACKAGES) == config["packages"]]
     rivals = train(case.program, lambda *loop: Rivals(*loop, case.program, names)).doctor.rivals
@@ -94,24 +98,31 @@ def told(config: dict, seed: int) -> dict:
     return results
 
 
-def results(cases: list[Case], keep: bool = False, packages: bool = True) -> pd.DataFrame:
-    """Return a row for each case with what the rules say, and for every eighth what the packages say."""
-    table = sweep.study("doctor-rivals", told, [config_of(case, packages=False) for case in cases], [0], keep)
-    if not packages:
-        return table
-    chosen = range(0, len(cases), PACKAGES_SEE)
-    configs = [config_of(cases[index], packages=True) for index in chosen]
-    of_packages = sweep.study("doctor-rivals", told, configs, [0], keep).set_index(pd.Index(chosen))
-    names = [f"{name}: {what}" for name in PACKAGES for what in ("place", "alarms")]
-    return table.join(of_packages[names])
+def not_kept(configs: list[dict]) -> list[dict]:
+    """Return the configs of which no result is kept."""
+    path = session.ROOT / "runs" / "kept" / STUDY / "v1.jsonl"
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    known = [record["config"] for record in records if "config" in record and not record["error"]]
+    return [config for config in configs if config not in known]
 
 
 def study(part: str) -> pd.DataFrame:
-    """Return the kept results of a part's cases; what is not kept yet runs now."""
-    return results(faulty_cases(part) + healthy_cases(part), keep=True)
+    """Return a row for each case of a part with what the rules say, and for every eighth what the packages say.
+
+    What is not kept yet runs now; the packages take some ten seconds a run. Raises ImportError, before anything runs,
+    where they are needed and one is missing; where all results are kept, nothing of theirs runs again then.
+    """
+    cases, few = faulty_cases(part) + healthy_cases(part), every_eighth(part)
+    configs = [config_of(case, packages=True) for case in few]
+    missing = [line for package in PACKAGES.values() if (line := package.missing())]
+    if missing and (needed := not_kept(configs)):
+        raise ImportError("\n".join([f"{len(needed)} trials need packages beyond requirements.txt:", *missing]))
+    of_packages = keep_study(STUDY, verdicts, configs, 0 if missing else RECHECK)
+    table = keep_study(STUDY, verdicts, [config_of(case, packages=False) for case in cases], RECHECK)
+    names = [f"{name}: {what}" for name in PACKAGES for what in ("place", "alarms")]
+    places = {case: place for place, case in enumerate(cases)}
+    return table.join(of_packages[names].set_axis([places[case] for case in few]))
 
 
 if __name__ == "__main__":
-    if missing := [package.missing() for package in PACKAGES.values() if package.missing()]:
-        sys.exit(missing[0])  # or it would be kept as one that cannot watch
     print(study(sys.argv[1]))

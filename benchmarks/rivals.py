@@ -35,10 +35,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from doctor.causes import CAUSES
-from doctor.experiments import copies, undisturbed
-from doctor.passes import BOUNDS, LAYERS, RECTIFIERS
+from doctor.measure import BOUNDS, LAYERS, RECTIFIERS, function_name
+from doctor.sandbox import copies, undisturbed
 
-GROUPS = {  # of causes that the same message means
+GROUPS = {  # causes that the same message means
     "STEPS-TOO-LONG": "lr-too-high loss-summed gradients-not-zeroed",
     "GROWS": "lr-too-high loss-summed gradients-not-zeroed exploding-gradient init-too-large inputs-not-scaled nan",
     "STEPS-TOO-SHORT": "lr-too-low clip-too-tight",
@@ -53,15 +53,15 @@ GROUPS = {  # of causes that the same message means
 }
 
 
-def table(text: str) -> dict[str, list[str]]:
+def read_lines(text: str) -> dict[str, list[str]]:
     """Read lines of the form "name: words"."""
     rows = (line.strip().split(": ") for line in text.strip().splitlines())
     return {name: words.split() for name, words in rows}
 
 
-def means(text: str) -> dict[str, tuple[str, ...]]:
+def read_meanings(text: str) -> dict[str, tuple[str, ...]]:
     """Read lines of the form "message: causes and GROUPS", the most important message first."""
-    found = {m: tuple(" ".join(GROUPS.get(w, w) for w in words).split()) for m, words in table(text).items()}
+    found = {m: tuple(" ".join(GROUPS.get(w, w) for w in words).split()) for m, words in read_lines(text).items()}
     if unknown := {cause for causes in found.values() for cause in causes} - CAUSES.keys():
         raise ValueError(f"not in the vocabulary: {unknown}")
     return found
@@ -74,7 +74,7 @@ class Rival:
     number of steps after which it came. A subclass has MEANS, and any of on_enter, on_step, on_epoch and on_exit.
     """
 
-    MEANS = means("nothing: nan")
+    MEANS = read_meanings("nothing: nan")
 
     def __init__(self, model, loss_fn, optimizer, epochs: int = 12, classes: int = 10):
         self.model, self.loss_fn, self.optimizer = model, loss_fn, optimizer
@@ -124,6 +124,8 @@ class Rival:
     def _safely(self, method, *args) -> None:
         try:
             method(*args)
+        except ImportError:  # tells about this machine, nothing about the run
+            raise
         except Exception as error:
             self.errors[f"{type(error).__name__}: {error}"] += 1
 
@@ -134,7 +136,7 @@ class Rival:
 class AlwaysAlarm(Rival):
     """Whatever happens, something is wrong, and the commonest cause is to blame."""
 
-    MEANS = means("something is wrong: lr-too-high")
+    MEANS = read_meanings("something is wrong: lr-too-high")
 
     def on_enter(self):
         self.report("something is wrong")
@@ -148,7 +150,7 @@ class LossCurve(Rival):
     that of equal probabilities for C classes; a flat curve below half of it has converged.
     """
 
-    MEANS = means("""
+    MEANS = read_meanings("""
         not finite: lr-too-high
         rises: lr-too-high
         flat: lr-too-low
@@ -183,10 +185,10 @@ DROPOUT = {"dropout", "dropout1d", "dropout2d"}
 
 
 class Layer(NamedTuple):
-    name: str  # of the function: linear, relu, softmax, dropout, ...
+    name: str  # the function's: linear, relu, softmax, dropout, ...
     before: Tensor
     after: Tensor
-    rate: float | None  # of dropout
+    rate: float | None  # the probability of dropout
 
 
 class Look(TorchFunctionMode):
@@ -204,7 +206,7 @@ class Look(TorchFunctionMode):
             self.layers = self.calls = []
             with self:
                 outputs = twin(inputs)
-            self.calls = []  # of the loss
+            self.calls = []  # those of the loss
             with self:
                 loss = rival.loss_fn(outputs, targets).mean()
             learnt = list(weights.values()) if loss.requires_grad else []
@@ -216,7 +218,7 @@ class Look(TorchFunctionMode):
         self.takes_logits = any(call.name in WITH_LOGITS for call in self.calls)  # in Keras' words: from_logits
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        name = getattr(function, "__name__", "").strip("_")
+        name = function_name(function)
         before = args[0].detach().clone() if name in self.NAMES else None  # it may be changed in place
         output = function(*args, **(kwargs or {}))
         if before is not None:
@@ -232,11 +234,11 @@ def share(condition: Tensor) -> float:
     return condition.float().mean().item()
 
 
-def beyond_one(inputs: Tensor) -> bool:
+def exceeds_one(inputs: Tensor) -> bool:
     return bool(inputs.min() < -1 or inputs.max() > 1)
 
 
-def wrong(number: float) -> bool:
+def zero_or_not_finite(number: float) -> bool:
     return not math.isfinite(number) or number == 0
 
 
@@ -250,14 +252,14 @@ class AutoTrainer(Rival):
     What it repairs them with tells what they mean: other initialization, activations, optimizer, rate or batch.
     """
 
-    MEANS = means("""
+    MEANS = read_meanings("""
         explode: GROWS
         vanish: FADES DEAD
         relu: DEAD lr-too-high
         not_converge: STEPS-TOO-SHORT INIT NOT-TRAINED over-regularized
         unstable: STEPS-TOO-LONG init-too-large data-not-shuffled
     """)
-    GAP, JUDGED_FROM = 3, 0.3  # epochs; share of them
+    GAP, JUDGED_FROM = 3, 0.3  # epochs; their share
 
     def on_enter(self):
         self.hits, self.untrained, self.slow = set(), False, False  # none of these is ever taken back
@@ -291,7 +293,7 @@ class AutoTrainer(Rival):
             self.report("unstable")
 
 
-CHAINS = table("""
+CHAINS = read_lines("""
     out of range: output
     numerical: weights data rate activation
     dead: data weights rate missing-activation
@@ -302,7 +304,7 @@ CHAINS = table("""
     gradient numerical: loss-or-activation
     vanishing: rate layers
 """)  # DeepDiagnosis: symptom and tests, of which the first that holds is the advice; the last one needs no test
-ADVICE = means("""
+ADVICE = read_meanings("""
     weights: INIT
     data: inputs-not-scaled noisy-inputs
     rate: STEPS-TOO-LONG STEPS-TOO-SHORT
@@ -313,7 +315,7 @@ ADVICE = means("""
     optimizer: STEPS-TOO-LONG STEPS-TOO-SHORT NOT-TRAINED
     layers: FADES
 """)
-SYMPTOMS = means("""
+SYMPTOMS = read_meanings("""
     out of range: OUTPUT
     numerical: GROWS DEAD
     dead: DEAD
@@ -352,7 +354,7 @@ class DeepDiagnosis(Rival):
             rates = [lr * look.gradients[name].norm() / look.weights[name].norm() for name in look.kernels]
             holds = {
                 "weights": any(v < 1e-5 or v > 10 for v in variances),
-                "data": beyond_one(inputs),
+                "data": exceeds_one(inputs),
                 "rate": any(r > 0.1 or r < 1e-5 for r in rates),
             }
             *tests, otherwise = CHAINS[symptom]
@@ -371,7 +373,7 @@ class DeepDiagnosis(Rival):
             yield "out of range"
         means = [layer.after.mean().item() for layer in look.layers]
         for layer, mean in zip(look.layers, means, strict=True):
-            if wrong(mean):
+            if zero_or_not_finite(mean):
                 yield "numerical"
             if layer.name == "relu" and epoch == self.epochs and share(layer.after <= 0) >= 0.7:
                 yield "dead"
@@ -379,17 +381,17 @@ class DeepDiagnosis(Rival):
                 yield "saturated"
         if True in [self.unchanged(f"layer {number}", mean) for number, mean in enumerate(means[:-1])]:
             yield "unchanged"
-        if not math.isfinite(loss) or wrong(accuracy):
+        if not math.isfinite(loss) or zero_or_not_finite(accuracy):
             yield "invalid"
         if self.unchanged("loss", loss) or self.unchanged("accuracy", accuracy, self.LONG_WINDOW):
             yield "not improving"
         dense = [name for name in reversed(look.kernels) if look.weights[name].ndim == 2]
         for name in dense:
-            if wrong(look.gradients[name].mean().item()):
+            if zero_or_not_finite(look.gradients[name].mean().item()):
                 yield "gradient numerical"
             if look.gradients[name].abs().mean() < 1e-7:
                 yield "vanishing"
-            if wrong(look.weights[name].mean().item()):
+            if zero_or_not_finite(look.weights[name].mean().item()):
                 yield "numerical"
         named = [(n, t[n].mean().item()) for n in dense for t in (look.gradients, look.weights)]
         if True in [self.unchanged(f"{number} {name}", mean) for number, (name, mean) in enumerate(named)]:
@@ -415,7 +417,7 @@ class Umlaut(Rival):
     without any between them, as in PyTorch it is a module of its own. As there, a final softmax is never too much.
     """
 
-    MEANS = means("""
+    MEANS = read_meanings("""
         NaN in input: nan
         missing softmax: OUTPUT
         missing activation functions: no-nonlinearity
@@ -436,7 +438,7 @@ class Umlaut(Rival):
         fell, rose = (numbers[-2:] for numbers in (self.train_loss, self.val_loss))
         rules = {
             "NaN in input": math.isnan(self.train_loss[-1]) and bool(inputs.isnan().any()),
-            "input exceeds typical limits": beyond_one(inputs),
+            "input exceeds typical limits": exceeds_one(inputs),
             "image shape": inputs.ndim == 4 and inputs.shape[2] != inputs.shape[3],
             "input is not float": not inputs.is_floating_point(),
             "learning rate is high": lr > 0.01,
@@ -465,7 +467,7 @@ class Umlaut(Rival):
 
 
 class Package(Rival):
-    """What a package says of a run; it is imported when the run begins."""
+    """What a package says of a run. Raises ImportError where it is not installed."""
 
     NAME, VERSION = "", ""  # on PyPI, and the one that was tried
     MODULES: tuple[str, ...] = ()
@@ -481,9 +483,12 @@ class Package(Rival):
             return f"{error}: pip install {cls.NAME}=={cls.VERSION}"
         return "" if version == cls.VERSION else f"{cls.NAME} {version} is installed, but {cls.VERSION} was tried"
 
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.modules = [importlib.import_module(module) for module in self.MODULES]
+
     def on_enter(self):
         self.rows, self.norms, self.hooks = [], {}, []
-        self.modules = [importlib.import_module(module) for module in self.MODULES]
         known = [p for p in self.model.parameters() if p.requires_grad]
         self.hooks = [p.register_post_accumulate_grad_hook(self.note_gradient) for p in known]
         self.begin()
@@ -522,7 +527,7 @@ class TorchMortem(Package):
     """A report after the run, from hooks and one call a step."""
 
     NAME, VERSION, MODULES = "torchmortem", "0.1.1", ("torchmortem",)
-    MEANS = means("""
+    MEANS = read_meanings("""
         Training divergence detected: GROWS loss-sign
         Exploding gradients detected: GROWS
         Update ratio too high: STEPS-TOO-LONG
@@ -559,7 +564,7 @@ class GradSnitch(Package):
     """Rules GS001 to GS010 on loss, gradient norm, rate and update ratio of each step."""
 
     NAME, VERSION, MODULES = "gradsnitch", "0.1.0", ("gradsnitch",)
-    MEANS = means("""
+    MEANS = read_meanings("""
         Loss became NaN/Inf: GROWS
         Gradient norm exploded (inf): GROWS
         Gradient-norm spike: GROWS noisy-inputs
@@ -589,7 +594,7 @@ class TrainingDoctor(Package):
     """Five detectors that are asked after each step; the surest of the most severe comes first."""
 
     NAME, VERSION, MODULES = "training-doctor", "0.1.0", ("training_doctor",)
-    MEANS = means("""
+    MEANS = read_meanings("""
         Learning rate likely too high: STEPS-TOO-LONG nan
         Learning rate may be too low: STEPS-TOO-SHORT constant-inputs
         Training plateau detected: LABELS noisy-inputs lr-too-high
@@ -618,7 +623,7 @@ class RunMedic(Package):
 
     NAME, VERSION = "runmedic", "0.1.1"
     MODULES = ("runmedic.model", "runmedic.roles", "runmedic.checks")
-    MEANS = means("""
+    MEANS = read_meanings("""
         non_finite: GROWS
         divergence: GROWS data-not-shuffled over-regularized
         no_learning: NOT-TRAINED STEPS-TOO-SHORT labels-shuffled constant-inputs DEAD symmetric-init
@@ -640,7 +645,7 @@ class TrainSpotter(Package):
     """Detectors on a log of loss, validation loss and gradient norm; given rates, it asks every run for a warm-up."""
 
     NAME, VERSION, MODULES = "trainspotter", "0.2.6", ("trainspotter",)
-    MEANS = means("""
+    MEANS = read_meanings("""
         Diverged (non-finite values): GROWS
         Diverged (sustained growth): GROWS loss-sign data-not-shuffled
         Loss spike: STEPS-TOO-LONG noisy-inputs LABELS
