@@ -22,8 +22,8 @@ import torch
 from benchmarks.report import table, write_report
 from benchmarks.sound_models import MODELS, Sound, adam
 from doctor import checks
+from doctor.sandbox import Data, loss_of, ordinary_step, quiet, train
 from helpers import data, session, sweep
-from doctor.experiments import Data, loss_of, ordinary_step, quiet, train
 
 DATA_SETS = session.pick(("MNIST", "FashionMNIST", "CIFAR10"), ("MNIST",))
 MODELS_OF_A_FAMILY = session.pick(None, 1)
@@ -50,7 +50,7 @@ BOUNDS = {  # check -> the numbers between which it is silent; the other checks 
     "gradient flow": (1e-5, math.inf),
     "eval repeatable": (0, 1e-4),
     "update ratio": (3e-6, 0.1),
-    "overfit tiny": (0, checks.TINY_STEPS),  # steps of Adam: its own number is where it stops
+    "overfit tiny": (0, checks.training.TINY_STEPS),  # steps of Adam: its own number is where it stops
     "zero inputs": (0, 0.99),
     "train eval gap": (0, 0.5),  # times the loss before training
     "label frequency": (0, 0.95),

