@@ -173,17 +173,17 @@ class Recorder(TorchFunctionMode):
 
     def add(self, kind: str, place: str, values: Tensor, bounds: tuple[float, float] | None = None) -> None:
         self.uses[place] += 1
-        found, values = Place(kind, f"{place} {self.uses[place]}", self.layer), values.detach()
-        if self.layers and values.ndim:
-            values = values[: max(8, ENOUGH * len(values) // max(1, values.numel()))]
+        found = Place(kind, f"{place} {self.uses[place]}", self.layer)
         try:
-            self._measure(found, values, bounds)
+            self._measure(found, values.detach(), bounds)
         except Exception as error:  # such as of a sparse tensor
             self.errors[f"{type(error).__name__}: {error}"] += 1
         self.places.append(found)
 
     @torch.no_grad()
     def _measure(self, found: Place, values: Tensor, bounds: tuple[float, float] | None) -> None:
+        if self.layers and values.ndim:
+            values = values[: max(8, ENOUGH * len(values) // max(1, values.numel()))]
         size, root = torch.linalg.vector_norm(values.float()), math.sqrt(max(1, values.numel()))
         found.rms = size / root
         if found.kind == "activation" or not self.layers:
