@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam, AdamW, RMSprop
 
 from benchmarks.sound_models import focal, nll_of_probabilities, squared_error
-from doctor import checks, experiments
+from doctor import checks, sandbox
 
 CLASSES, SIDE = 5, 8
 
@@ -37,7 +37,7 @@ X, Y = VECTORS[:2]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(experiments, "STEPS", 40)  # these data are easier than those that the number was chosen for
+    monkeypatch.setattr(sandbox, "STEPS", 40)  # these data are easier than those that the number was chosen for
 
 
 # ---- models
@@ -83,7 +83,7 @@ def with_frozen_backbone():
     model = he(mlp(32, 32))
     optimizer = Adam(model.parameters(), 0.01)
     for _ in range(50):
-        experiments.ordinary_step(model, cross_entropy, optimizer, X, Y)
+        sandbox.ordinary_step(model, cross_entropy, optimizer, X, Y)
     model[:-1].requires_grad_(False)
     return model
 
@@ -517,7 +517,7 @@ def test_update_ratio_is_that_of_the_real_step():
     optimizer = sgd(0.1, momentum=0.9)(model)
     for _ in range(3):
         before = model[0].weight.detach().clone()
-        ratios = experiments.update_ratios(model, lambda: own_step(model, cross_entropy, optimizer, X[:32], Y[:32]))
+        ratios = sandbox.update_ratios(model, lambda: own_step(model, cross_entropy, optimizer, X[:32], Y[:32]))
         change = (model[0].weight.detach() - before).norm() / before.norm()
     assert ratios["0.weight"] == pytest.approx(change.item())
     assert list(ratios) == ["0.weight", "3.weight"]
@@ -676,7 +676,7 @@ def test_a_loader_will_do():
     assert checks.initial_loss(he(mlp(32)), cross_entropy, loader).number == pytest.approx(
         checks.initial_loss(he(mlp(32)), cross_entropy, VECTORS).number, rel=10
     )
-    assert len(experiments.Data.of(loader).inputs) == len(X)
+    assert len(sandbox.Data.of(loader).inputs) == len(X)
 
 
 # ---- how it shows, and what it leaves alone

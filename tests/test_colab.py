@@ -8,8 +8,9 @@ from zipfile import ZipFile
 
 import pytest
 
-from helpers import session, submission
-from helpers.handin import ASSIGNMENTS
+import submission
+from helpers import session
+from submission import ASSIGNMENTS
 
 NOTEBOOK = session.ROOT / "notebooks" / "01_low_level_mlp.ipynb"
 

@@ -16,7 +16,8 @@ import joblib
 import numpy as np
 import pytest
 
-from helpers import logbook, session, submission, sweep
+import submission
+from helpers import logbook, session, sweep
 from helpers.movie import write_gif
 
 resource = pytest.importorskip("resource", reason="needs processes and limits of POSIX")

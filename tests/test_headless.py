@@ -44,9 +44,9 @@ def test_notebook_runs_without_data(project):
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     texts = ["".join(output.get("text", "")) for output in outputs]
     assert "QUICK=1" in "".join(texts)
-    told = re.findall(r"!!! A GENERATED STAND-IN, its numbers say nothing about (\w+)", "".join(texts))
+    told = re.findall(r"!!! A SAMPLE of real images, shifted, stands for (\w+)", "".join(texts))
     assert told and len(told) == len(set(told))  # by no worker again
-    assert f"not judged (quick run, stand-in {told[0]}" in "".join(texts)
+    assert f"not judged (quick run, sample {told[0]}" in "".join(texts)
 
     # The outputs are clean: no warning, one line for each progress bar, no time stamp.
     assert not [output for output in outputs if output.get("name") == "stderr"]
@@ -54,7 +54,7 @@ def test_notebook_runs_without_data(project):
     assert not [cell for cell in cells if "execution" in cell["metadata"]]
 
     # It touches no file of a real run, and what it writes has a folder of its own.
-    assert (project / "provisional" / f"quick-run+stand-in-{told[0]}").is_dir()
+    assert (project / "provisional" / f"quick-run+sample-{told[0]}").is_dir()
     assert {entry.name for entry in project.iterdir() if entry.is_dir()} <= {
-        "benchmarks", "helpers", "notebooks", "executed", "provisional", "data",
+        "benchmarks", "doctor", "helpers", "notebooks", "executed", "provisional", "data",
     }  # fmt: skip

@@ -14,8 +14,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
-from helpers import handin, session, submission
-from helpers.handin import ASSIGNMENTS, faults_of
+import submission
+from helpers import session
+from submission import ASSIGNMENTS, faults_of
 
 GROUP = {"group": "Grüppe 7", "names": ["Ada Lovelace", "Kurt Gödel"]}
 SHOWN = "group: Grüppe 7   names: Ada Lovelace, Kurt Gödel   (from group.json)\n"
@@ -69,7 +70,7 @@ def bundle(tmp_path, movie):
     (root / "helpers" / "session.py").write_text("from helpers import claims\n", encoding="utf-8")
     for name in (name for assignment in ASSIGNMENTS.values() for name in assignment.notebooks):
         nbformat.write(notebook(), root / "notebooks" / f"{name}.ipynb")
-    for name in handin.movie_names():
+    for name in submission.movie_names():
         (root / "gifs" / f"{name}.gif").write_bytes(movie)
     findings = (
         f"{SHOWN}1. He learns best. Why. It keeps the signal.\n\n2. Odd: nothing else matters, because of batch norm.\n"
@@ -139,7 +140,7 @@ FAULTS = {
     "error": (added(new_output("error", ename="KeyError", evalue="1", traceback=[])), "cell 5 ends with KeyError"),
     "no outputs": (edited(lambda n: n.cells[3].update(outputs=[])), "nothing is shown by code cell 3"),
     "quick run": (added(text("QUICK=1: a short smoke run")), "outputs of a quick run"),
-    "stand-in": (added(text("!!! A GENERATED STAND-IN")), "ran on stand-in data"),
+    "sample": (added(text("!!! A SAMPLE of real images")), "ran on a sample"),
     "failed claim": (added(text("FAILS: it learns: 0.1 (at least 0.9)\n")), r'a claim failed \("it learns"\)'),
     "failed claim with a colon": (added(text("FAILS: fail 1: best: 0.1 (at least 0.9)\n")), r'\("fail 1: best"\)'),
     "failed claims": (added(text("FAILS: a: 0.1 (at least 1)\nFAILS: b: 0\n")), r'2 claims failed \("a"\)'),
@@ -236,8 +237,8 @@ def test_cells_that_show_nothing_are_in_order_without_outputs(source, bundle):
     ],
 )  # fmt: skip
 def test_what_tells_of_the_own_machine_is_found(shown, monkeypatch):
-    monkeypatch.setattr(handin.getpass, "getuser", lambda: "ada")
-    assert handin.private(f"some text {shown} and more")
+    monkeypatch.setattr(submission.getpass, "getuser", lambda: "ada")
+    assert submission.private(f"some text {shown} and more")
 
 
 CELLS = "/".join(("", "tmp", "ipykernel_12", "345.py")), "/".join(("", "tmp", "ipython-input-1-123.py"))
@@ -249,9 +250,9 @@ WARNINGS = [f"{cell}:1: FutureWarning" for cell in CELLS]
     ["ada is the group", "https://example.org/home/x", "/content/bundle", "runs/ada-1", "a/tmp/b", *WARNINGS],
 )
 def test_other_texts_are_not_accused(shown, monkeypatch):
-    monkeypatch.setattr(handin.getpass, "getuser", lambda: "ada")
-    assert not handin.private(shown)
-    assert not handin.private('<img src="data:image/png;base64,iVBO/ada/tmp/ada">')
+    monkeypatch.setattr(submission.getpass, "getuser", lambda: "ada")
+    assert not submission.private(shown)
+    assert not submission.private('<img src="data:image/png;base64,iVBO/ada/tmp/ada">')
 
 
 def some_movie(root):
@@ -498,8 +499,8 @@ def test_bad_arguments_are_answered_in_a_sentence(arguments, command, capsys):
 SLOW = """
 import sys, time
 from pathlib import Path
-from helpers import submission
-from helpers.handin import ASSIGNMENTS
+import submission
+from submission import ASSIGNMENTS
 
 write = submission.write_zip
 def slowly(path, files):
