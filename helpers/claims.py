@@ -31,9 +31,12 @@ def claim(text: str, value, at_least=None, at_most=None, between=None) -> None:
 
 
 def summary() -> None:
-    """List the claims of this notebook, then raise an AssertionError that names those that failed."""
-    print("\n".join(line for _, line in _claims.values()) or "no claims")
+    """Say how many claims of this notebook hold; raise an AssertionError that names those that failed."""
+    verdicts = [verdict for verdict, _ in _claims.values()]
     failed = [text for text, (verdict, _) in _claims.items() if verdict == "FAILS"]
+    print("\n".join(line for verdict, line in _claims.values() if verdict == "FAILS"), end="\n" if failed else "")
+    print(f"{verdicts.count('holds')} of {len(verdicts)} hold", end="")
+    print(f"; the others are not judged ({', '.join(session.caveats)})" if session.caveats else "")
     if failed:
         raise AssertionError(f"{len(failed)} of {len(_claims)} claims failed: {'; '.join(failed)}.")
 

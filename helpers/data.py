@@ -104,7 +104,7 @@ def split(name: str, device: torch.device | str = "cpu", validation: int = 10_00
     """Return training vectors (N, D) and labels (N,), then those of a validation part, all on `device`.
 
     The validation part is drawn at random from the training set, the same images in every process; the test set
-    is not touched. All copies of an image of a sample come into one part. Shared between calls: change nothing in place.
+    is not touched. All copies of an image of a sample come into one part. Shared: change nothing in place.
     """
     data = load(name)
     copies = len(SHIFTS) if data.source == "sample" else 1

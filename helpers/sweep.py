@@ -8,24 +8,16 @@ process alone. A cluster:
     with joblib.parallel_config(backend="dask"):
         table = study(...)
 
-    ray.util.joblib.register_ray()
-    with joblib.parallel_config(backend="ray"):
-        table = study(...)
-
 Start it after the set-up cell; workers of other machines need the project's folder on their PYTHONPATH. Dask runs a
-trial again where its worker has died, but waits for ever on one that always kills it; joblib's own processes do not.
-On Ray, which hands back no single results, trials run and are written down in rounds of as many as it has cores.
+trial again where its worker has died, but waits forever on one that always kills it; joblib's own processes do not.
 Each process that uses a GPU holds some hundred MB of it and they take turns: with CUDA two processes are the default.
 Results of a CPU and of a GPU share one file, though they differ by rounding: a study may be continued on the other.
 """
 
-import errno
 import functools
 import itertools
-import json
 import math
 import operator
-import os
 import random
 import re
 import sys
@@ -34,61 +26,79 @@ import traceback
 import warnings
 from contextlib import closing, contextmanager
 from pathlib import Path
+from statistics import fmean, median
 
 import joblib
+import numpy as np
 import pandas as pd
 import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import LokyBackend, get_active_backend
 
-from helpers import session
-from helpers.fingerprint import fingerprint
+from helpers import session, store
 from helpers.progress import progress
 
 # loky starts a new worker in place of one whose memory has grown, which harms nothing, and says so in every notebook.
 warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
 
 RESERVED = ("seed", "seconds", "error")  # columns of the table beside those of configs and results
+TIMES = ("seconds", "took")  # results whose names begin so are times, which no two runs share
+
+_differences: list[float] = []  # one for each kept trial that this process has made again
 
 
-def study(name: str, trial, configs, seeds, keep: bool = False) -> pd.DataFrame:
+def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False, recheck: int = 2) -> pd.DataFrame:
     """Run `trial(config, seed)` for each config and seed; return a table with one row a trial, in that order.
 
-    `trial` returns a dict of numbers, or of lists of them. A config is a dict of numbers, strings, bools, None and
-    lists of them (the trial and the table get tuples). The columns: config, seed, result, seconds, error ("" if fine).
+    `trial` returns a dict of numbers or strings, or of lists of them. A config is a dict of numbers, strings, bools,
+    None and lists of them (the trial and the table get tuples). The columns: config, seed, result, seconds, error (""
+    if fine). session.SEEDS_FROM is added to the seed that the trial gets, not to that of the table.
 
-    Every finished trial is appended at once to runs/NAME/CODE.jsonl, or with `keep` to runs/kept/NAME/CODE.jsonl
-    (committed with git), where CODE is the trial's fingerprint. A trial that is found there with the same config and
-    seed is not run again; results of other code are never used. A trial that raises does not stop the others: its
-    error is written down, and it is tried again at the next call, since the cause may have passed, as a full disk does.
+    Every finished trial is appended at once to runs/NAME/v1.jsonl, or with `keep` to runs/kept/NAME/v1.jsonl
+    (committed with git). A trial that is found there with the same config and seed is not run again. Without `keep`
+    the file is a cache: it begins anew when the code of the trial has changed. Kept trials outlast their code:
+    `recheck` of those that are read, drawn at random, run again, and the printed line and `recheck_difference` tell how
+    far they differ. Whoever changes what a trial computes raises `version`, the number in the file's name.
+    On the sample kept trials are read as they are, since they come from the real data.
 
-    In its worker a trial has one torch thread and flushes denormal numbers to zero. It seeds its own random numbers
-    and loads its data itself. One that loads stand-in data unknown to this process raises a RuntimeError here;
-    ValueError or TypeError for anything unfit as a name, config, seed or result; session.CannotSave where the disk is
-    full or the folder read-only.
+    A trial that raises does not stop the others: its error is written down, and it is tried again at the next call,
+    since the cause may have passed, as a full disk does. In its worker a trial has one torch thread and flushes
+    denormal numbers to zero. It seeds its own random numbers and loads its data itself. One that loads a sample unknown
+    to this process raises a RuntimeError here; ValueError or TypeError for anything unfit as a name, config, seed or
+    result; session.CannotSave where the disk is full or the folder read-only.
     """
     trials = _trials(configs, seeds)
-    path = _path(name, trial, keep)
-    found = _parse(path.read_bytes().splitlines()) if path.exists() else {}
-    valid = [key for key, pair in trials.items() if key in found and not found[key]["error"] and _written(trial, *pair)]
-    records = {key: found[key] for key in valid}
-    groups = _groups(trial, [pair for key, pair in trials.items() if key not in records])
-    if not groups:
-        print(f"{name}: {len(trials)} trials read from {session.shown(path)}, nothing to run")
-    else:
+    file = store.Store(_checked_name(name), f"v{operator.index(version)}.jsonl", trial, keep)
+    records = {key: record for key, record in file.read().items() if key in trials and not record["error"]}
+    records = {key: record for key, record in records.items() if _written(trial, *trials[key])}
+    kept, missing = dict(records), [pair for key, pair in trials.items() if key not in records]
+    if missing:
         if keep:
-            print(f"{name}: {len(trials) - len(records)} of {len(trials)} trials are not yet kept: they run now")
-        if not path.exists() and (others := list(path.parent.glob("*.jsonl"))):
-            print(f"{name}: the trial's code is new; results of other code stay unused in {len(others)} files")
-        session.check_saving(path)  # before the first trial, not after hours
-        finished = _all(functools.partial(_run, trial, list(session.caveats)), groups)
+            print(
+                f"{name}: {len(missing)} of {len(trials)} trials are not kept and run now, {_duration(missing, records)}"
+            )
+        session.check_saving(file.path)  # before the first trial, not after hours
+        finished = _all(functools.partial(_run, trial, list(session.caveats)), _groups(trial, missing))
         with closing(finished), progress(initial=len(records), total=len(trials), desc=name) as bar:
             for (configs_done, seed), outcome in finished:
-                records |= _append(path, configs_done, seed, *outcome)
+                records |= file.append(configs_done, seed, *outcome)
                 bar.update(len(configs_done))
+    if kept:
+        print(f"{name}: {len(kept)} trials read from {session.shown(file.sources[0])}{file.changes()}")
+    if keep and kept and not session.caveats and not hasattr(trial, "writes"):
+        drawn = random.Random().sample(sorted(kept), min(recheck, len(kept)))
+        _recheck(name, trial, {key: trials[key] for key in drawn}, records)
     if errors := [records[key]["error"] for key in trials if records[key]["error"]]:
         print(f"{name}: {len(errors)} of {len(trials)} trials failed, the next call tries them again. {errors[0]}")
     return _table(trials, records)
+
+
+def recheck_difference() -> float:
+    """Return how far kept trials that were made again differ: the median of this process's, NaN where there are none.
+
+    The difference of a trial is the largest of its results, each over the median size of this result in the study.
+    """
+    return median(_differences) if _differences else math.nan
 
 
 def batched(same, at_most=None):
@@ -155,7 +165,8 @@ def _trials(configs, seeds) -> dict:
     """Return {key: (config, seed)} in the order of the table."""
     trials = {}
     for config, seed in itertools.product([_config(c) for c in configs], map(operator.index, seeds)):
-        key = _key(config, seed)
+        seed += session.SEEDS_FROM
+        key = store.key(config, seed)
         if key in trials:
             raise ValueError(f"Config {config} with seed {seed} is there twice.")
         trials[key] = config, seed
@@ -229,18 +240,12 @@ def _parallel(run, groups: dict, **options):
     """Yield what `run` returns for each group; as many of them are in work as there are processes."""
     tasks = [joblib.delayed(run)(index, *group) for index, group in groups.items()]
     options |= {"batch_size": 1, "pre_dispatch": "n_jobs", "max_nbytes": None}
-    if get_active_backend()[0].supports_return_generator:
-        yield from joblib.Parallel(return_as="generator_unordered", **options)(tasks)
-        return
-    size = joblib.effective_n_jobs(options["n_jobs"])
-    with joblib.Parallel(**options) as parallel:
-        for start in range(0, len(tasks), size):
-            yield from parallel(tasks[start : start + size])
+    yield from joblib.Parallel(return_as="generator_unordered", **options)(tasks)
 
 
 def _run(trial, caveats: list, index: int, configs: list, seed: int):
     """Run a group, mostly in a worker; return its index and outcome."""
-    session.caveats += [c for c in caveats if c not in session.caveats]  # stand-ins without another try and warning
+    session.caveats += [c for c in caveats if c not in session.caveats]  # samples without another try and warning
     start, results, error = time.perf_counter(), None, ""
     copies = [dict(config) for config in configs]  # the trial's to change
     with _lean_torch():
@@ -280,50 +285,63 @@ def _checked(results, configs: list) -> list[dict]:
     return [{key: _plain(value, f"Result {key}") for key, value in result.items()} for result in results]
 
 
-# ---- the file of a study: one JSON object a line, written by the process that called `study` alone
+# ---- kept trials made again
+
+
+def _duration(missing: list, records: dict) -> str:
+    """Say how long trials will take, by those that are there."""
+    spent = [record["seconds"] for record in records.values()]
+    if not spent:
+        return "and how long that takes is not known"
+    return f"some {math.ceil(fmean(spent) * len(missing) / joblib.cpu_count() / 60)} minutes"
+
+
+def _recheck(name: str, trial, drawn: dict, records: dict) -> None:
+    """Run kept trials again, say how far they differ, and remember it; nothing is written."""
+    groups, differences = _groups(trial, list(drawn.values())), []
+    for (configs, seed), (results, _, error) in _all(functools.partial(_run, trial, list(session.caveats)), groups):
+        for config, result in zip(configs, results or [{}] * len(configs), strict=True):
+            record = records[store.key(config, seed)]
+            differences.append(math.inf if error else _difference(result, record["result"], records))
+    if differences:
+        print(f"{name}: {len(differences)} of them made again differ by at most {max(differences):.2g} of their size")
+    _differences.extend(differences)
+
+
+def _difference(new: dict, old: dict, records: dict) -> float:
+    """Return the largest difference of two results of a trial, each number over its median size in `records`."""
+    found = [math.inf] if new.keys() != old.keys() else [0.0]
+    for key in (key for key in old if key in new and not key.startswith(TIMES)):
+        everywhere = [_numbers(record["result"].get(key)) for record in records.values()]
+        ours, theirs = _numbers(_plain(new[key], key)), _numbers(old[key])
+        if ours is None or theirs is None or len(ours) != len(theirs):  # texts agree or do not
+            found.append(float(_plain(new[key], key) != _plain(old[key], key)))
+        elif len(theirs):
+            sizes = np.abs(np.concatenate([values for values in everywhere if values is not None]))
+            size = np.median(sizes[np.isfinite(sizes)]) if np.isfinite(sizes).any() else 0.0
+            with np.errstate(invalid="ignore"):  # inf - inf
+                off = np.where((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)), 0.0, np.abs(ours - theirs))
+            found.append(float(np.nan_to_num(off, nan=np.inf).mean() / (size or 1.0)))
+    return max(found)
+
+
+def _numbers(value) -> np.ndarray | None:
+    """Return a number or a list of numbers as an array (n,); None for anything else."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return np.array(values, float) if all(isinstance(v, (bool, int, float)) for v in values) else None
+
+
+# ---- the file of a study, and the table
 
 
 def _written(trial, config, seed) -> bool:
     return not hasattr(trial, "writes") or Path(trial.writes(config, seed)).exists()
 
 
-def _key(config, seed) -> str:
-    return json.dumps([config, seed], sort_keys=True)
-
-
-def _path(name: str, trial, keep: bool) -> Path:
+def _checked_name(name: str) -> str:
     if not re.fullmatch(r"\w[\w.-]*", name) or name == "kept":
         raise ValueError(f'A study\'s name is of letters, digits, "_", "-" and ".", and not "kept", unlike {name!r}.')
-    return session.folder("runs") / ("kept" if keep else "") / name / f"{fingerprint(trial)}.jsonl"
-
-
-def _append(path: Path, configs, seed, results, seconds, error) -> dict:
-    """Append a group in one write, never parted on a local POSIX file system; return it as `_parse` does."""
-    records = [
-        {"config": config, "seed": seed, "result": result, "seconds": seconds, "error": error}
-        for config, result in zip(configs, results or [{}] * len(configs), strict=True)
-    ]
-    lines = [b"\n" + json.dumps(record).encode() for record in records]  # the break comes first, to end a torn line
-    content = b"".join(lines)
-    with session.saving(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab", buffering=0) as file:
-            if file.write(content) < len(content):  # the disk became full within them
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(file.fileno())
-    return _parse(lines)
-
-
-def _parse(lines) -> dict:
-    """Return {key: record}, the last one of each key."""
-    records = {}
-    for line in lines:
-        try:
-            record = json.loads(line)
-            records[_key(record["config"], record["seed"])] = {k: record[k] for k in ("result", "seconds", "error")}
-        except (ValueError, TypeError, KeyError):
-            continue  # torn by a kill in mid-write: its trial runs again
-    return records
+    return name
 
 
 def _table(trials: dict, records: dict) -> pd.DataFrame:
@@ -331,6 +349,7 @@ def _table(trials: dict, records: dict) -> pd.DataFrame:
     for key, (config, seed) in trials.items():
         record = records[key]
         result = {name: _plain(value, name) for name, value in record["result"].items()}
-        rows.append((config, {"seed": seed}, result, {"seconds": record["seconds"], "error": record["error"]}))
+        shown = {"seed": seed - session.SEEDS_FROM}
+        rows.append((config, shown, result, {"seconds": record["seconds"], "error": record["error"]}))
     columns = dict.fromkeys(name for part in zip(*rows, strict=True) for piece in part for name in piece)
     return pd.DataFrame([{k: v for piece in row for k, v in piece.items()} for row in rows], columns=list(columns))

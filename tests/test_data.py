@@ -1,5 +1,6 @@
-"""Tests of helpers.data: reading, checking, downloading, and the stand-in where nothing can be had. All offline."""
+"""Tests of helpers.data: reading, checking, downloading, and the sample where nothing can be had. All offline."""
 
+import functools
 import hashlib
 import os
 import pickle
@@ -14,20 +15,21 @@ import pytest
 import torch
 from torchvision import datasets
 
-from helpers import data, session, standin
+from helpers import data, session
 
 TRAIN, TEST = 12, 5  # images in the tiny data sets
 
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
-    """Start each test as a new process would, without a network, and with a stand-in that costs nothing."""
+    """Start each test as a new process would, without a network, and with a sample that costs nothing."""
     monkeypatch.setattr(session, "caveats", [])
-    monkeypatch.setattr(data, "_loaded", {})
+    data._real.cache_clear()
     calls = []
     images, labels = torch.zeros(TRAIN, 1, 28, 28, dtype=torch.uint8), torch.arange(TRAIN) % 10
     tensors = (images, labels, images[:TEST], labels[:TEST])
-    monkeypatch.setattr(standin, "make", lambda name, copies: calls.append(name) or tensors)
+    make = lambda name: calls.append(name) or data.ImageData(name, data.CLASSES[name], "sample", *tensors)  # noqa: E731
+    monkeypatch.setattr(data, "_sample", functools.cache(make))
     set_download(monkeypatch, no_network)
     return calls
 
@@ -161,7 +163,7 @@ import torch
 from helpers import data
 images = torch.arange(50, dtype=torch.uint8).view(50, 1, 1, 1).expand(50, 1, 2, 2)
 labels = torch.arange(50) % 10
-data.load = lambda name: data.ImageData(name, (), "stand-in", images, labels, images[:5] + 100, labels[:5])
+data.load = lambda name: data.ImageData(name, (), "torchvision", images, labels, images[:5] + 100, labels[:5])
 parts = data.split("MNIST", validation=20)
 numbers = [(part[:, 0] * 255).round().int().tolist() for part in parts[::2]]
 """
@@ -232,13 +234,7 @@ def test_damage_is_an_error_that_says_what_to_do(tiny, tmp_path, damage, fault, 
         assert (root / file).as_posix() in message
         assert f"delete the folder {(root / file).parent.as_posix()} and run again" in message
         assert is_one_sentence(message)
-    assert not fresh and not session.caveats  # no stand-in for what is merely damaged
-
-
-def test_size_is_named_where_known(tmp_path):
-    write(tmp_path, {"MNIST/raw/train-images-idx3-ubyte": bytes(1000)})
-    with pytest.raises(data.DamagedDataError, match="1,000 bytes instead of 47,040,016"):
-        data.load("MNIST", tmp_path)
+    assert not fresh and not session.caveats  # no sample for what is merely damaged
 
 
 def test_damaged_pickle_is_never_opened(tmp_path, monkeypatch):
@@ -325,7 +321,7 @@ def test_failed_download_leaves_nothing_behind(tiny, tmp_path, monkeypatch, erro
     socket.setdefaulttimeout(99)
     try:
         with pytest.raises(data.DownloadError):
-            data.load(name, tmp_path, allow_standin=False)
+            data.load(name, tmp_path, allow_sample=False)
         assert socket.getdefaulttimeout() == 99
     finally:
         socket.setdefaulttimeout(None)
@@ -345,53 +341,74 @@ def test_interrupted_download_leaves_nothing_behind(tiny, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
-# --- stand-in ---------------------------------------------------------------------------------------------------------
+# --- sample ---------------------------------------------------------------------------------------------------------
 
 
-def test_standin_is_announced_once_and_loudly(tmp_path, capsys, fresh):
+def test_a_sample_is_announced_once_and_loudly(tmp_path, capsys, fresh):
     loaded = data.load("CIFAR10", tmp_path)
     loud = [line for line in capsys.readouterr().out.splitlines() if line.startswith("!!!")]
-    assert len(loud) == 1 and "GENERATED STAND-IN" in loud[0] and "CIFAR10" in loud[0] and "no network here" in loud[0]
-    assert loaded.source == "stand-in" and loaded.classes == data.CLASSES["CIFAR10"]
-    assert session.caveats == ["stand-in CIFAR10"]
-    session.caveats.clear()
+    assert len(loud) == 1 and "A SAMPLE" in loud[0] and "CIFAR10" in loud[0] and "no network here" in loud[0]
+    assert loaded.source == "sample" and loaded.classes == data.CLASSES["CIFAR10"]
+    assert session.caveats == ["sample CIFAR10"]
     assert data.load("CIFAR10", tmp_path) is loaded
-    assert session.caveats == ["stand-in CIFAR10"]  # it holds, though it is not announced again
     assert "!!!" not in capsys.readouterr().out
     assert fresh == ["CIFAR10"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_known_standin_is_made_at_once_and_silently(tmp_path, monkeypatch, capsys, fresh):
+def test_a_known_sample_is_made_at_once_and_silently(tmp_path, monkeypatch, capsys, fresh):
     """As in the workers of a study, whose caveats are those of the process that called it."""
     set_download(monkeypatch, lambda dataset: pytest.fail("tried to download"))
-    session.add_caveat("stand-in MNIST")
-    assert data.load("MNIST", tmp_path).source == "stand-in" and fresh == ["MNIST"]
-    assert session.caveats == ["stand-in MNIST"] and not capsys.readouterr().out
+    session.add_caveat("sample MNIST")
+    assert data.load("MNIST", tmp_path).source == "sample" and fresh == ["MNIST"]
+    assert session.caveats == ["sample MNIST"] and not capsys.readouterr().out
     set_download(monkeypatch, no_network)
     data.load("FashionMNIST", tmp_path)  # of which nothing is known yet
-    assert session.caveats == ["stand-in MNIST", "stand-in FashionMNIST"]
-    assert "nothing about FashionMNIST" in capsys.readouterr().out
+    assert session.caveats == ["sample MNIST", "sample FashionMNIST"]
+    assert "FashionMNIST" in capsys.readouterr().out
 
 
-def test_standin_not_allowed(tmp_path, fresh):
+def test_a_sample_not_allowed(tmp_path, fresh):
     with pytest.raises(data.DownloadError, match="put the files there") as caught:
-        data.load("MNIST", tmp_path, allow_standin=False)
+        data.load("MNIST", tmp_path, allow_sample=False)
     assert is_one_sentence(str(caught.value))
     assert not fresh and not session.caveats
-    assert data.load("MNIST", tmp_path).source == "stand-in"
+    assert data.load("MNIST", tmp_path).source == "sample"
     with pytest.raises(data.DownloadError):  # nor is one that was made before
-        data.load("MNIST", tmp_path, allow_standin=False)
+        data.load("MNIST", tmp_path, allow_sample=False)
 
 
 def test_root_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert data.load("MNIST", tmp_path / "file").source == "stand-in"
+    assert data.load("MNIST", tmp_path / "file").source == "sample"
     assert "cannot be downloaded" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="needs a user whom permissions bind")
 def test_read_only_root(tmp_path, capsys):
     tmp_path.chmod(0o500)
-    assert data.load("MNIST", tmp_path).source == "stand-in"
+    assert data.load("MNIST", tmp_path).source == "sample"
     assert "Permission denied" in capsys.readouterr().out
+
+
+# --- the sheets -------------------------------------------------------------------------------------------------------
+
+
+def test_sample_has_the_sizes_of_the_real_data_and_keeps_images_apart(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(session, "caveats", ["sample MNIST", "sample FashionMNIST", "sample CIFAR10"])
+    data.split.cache_clear()
+    for name, shape in (
+        ("MNIST", (60_000, 1, 28, 28)),
+        ("FashionMNIST", (60_000, 1, 28, 28)),
+        ("CIFAR10", (50_000, 3, 32, 32)),
+    ):
+        sample = data.load(name)
+        assert sample.train_images.shape == shape and sample.test_images.shape == (10_000, *shape[1:])
+        assert sample.train_labels.bincount().tolist() == [len(sample.train_labels) // 10] * 10
+        assert sample.train_images.dtype == torch.uint8 and sample.train_labels.dtype == torch.int64
+    x, _, val_x, val_y = data.split("MNIST")
+    assert len(x) == 50_000 and len(val_x) == 10_000
+    some = val_x[(val_y == 3).nonzero()[0]]
+    assert not (x == some).all(1).any()
+    data.split.cache_clear()

@@ -17,18 +17,32 @@ def _real_run(monkeypatch):
 
 def test_a_run_with_caveats_has_folders_of_its_own():
     assert session.folder("runs") == session.ROOT / "runs"
-    for caveat in ("stand-in MNIST", "quick run", "stand-in MNIST"):
+    for caveat in ("sample MNIST", "quick run", "sample MNIST"):
         session.add_caveat(caveat)
-    assert session.caveats == ["stand-in MNIST", "quick run"]
-    assert session.folder("gifs") == session.ROOT / "provisional" / "quick-run+stand-in-MNIST" / "gifs"
+    assert session.caveats == ["sample MNIST", "quick run"]
+    assert session.folder("gifs") == session.ROOT / "provisional" / "quick-run+sample-MNIST" / "gifs"
 
 
 def test_pick(monkeypatch):
-    assert (session.pick(3, 1), session.pick(3, 1, kept=True)) == (3, 3)
-    session.add_caveat("stand-in MNIST")
-    assert (session.pick(3, 1), session.pick(3, 1, kept=True)) == (3, 1)
+    assert session.pick(3, 1) == 3
     monkeypatch.setattr(session, "QUICK", True)
-    assert (session.pick(3, 1), session.pick(3, 1, kept=True)) == (1, 1)
+    assert session.pick(3, 1) == 1
+
+
+def test_results_lie_where_runs_says_and_other_seeds_apart(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUNS", str(tmp_path))
+    assert session.folder("runs") == tmp_path and session.folder("gifs") == session.ROOT / "gifs"
+    monkeypatch.setattr(session, "SEEDS_FROM", 1000)
+    assert session.folder("runs") == tmp_path / "provisional" / "seeds-from-1000"
+    assert session.folder("gifs") == session.ROOT / "provisional" / "seeds-from-1000" / "gifs"
+
+
+def test_what_is_kept_is_read_on_the_sample_and_not_with_other_seeds(monkeypatch):
+    committed = session.ROOT / "runs" / "kept" / "README.md"
+    session.add_caveat("sample MNIST")
+    assert session.kept_path("README.md") == committed
+    monkeypatch.setattr(session, "SEEDS_FROM", 1000)
+    assert session.kept_path("README.md") != committed
 
 
 def test_paths_are_shown_from_the_root_on(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from joblib.externals.loky import get_reusable_executor
 from nbclient import NotebookClient
 
@@ -39,8 +42,9 @@ def alone():
 
 
 def lines(runs):
+    """Return the trials that are written down."""
     texts = (line for path in sorted(runs.rglob("*.jsonl")) for line in path.read_text().split("\n") if line)
-    return [json.loads(text) for text in texts]
+    return [line for line in map(json.loads, texts) if "config" in line]
 
 
 def note(config, seed):
@@ -105,28 +109,6 @@ def test_dask_gives_the_same_table(runs):
     assert same(spread, here(describe, configs, seeds=[0, 1]))
 
 
-def test_without_single_results_it_runs_in_rounds(runs):
-    """As on Ray: a backend that can hand back no generator."""
-    configs = grid(x=range(4), widths=[[8, 4]])
-    with joblib.parallel_config(backend="multiprocessing", n_jobs=3):
-        table = study("rounds", describe, configs, seeds=[0, 1])
-    assert [line["config"]["x"] for line in lines(runs)] == table.x.tolist()
-    assert same(table, here(describe, configs, seeds=[0, 1]))
-
-
-def fail_at_three(config, seed):
-    if config["x"] == 3:
-        return None  # which ends the study
-    return {"y": config["x"]}
-
-
-@pytest.mark.parametrize(("n_jobs", "written"), [(2, 2), (3, 3)])
-def test_each_round_is_written_down_before_the_next(runs, n_jobs, written):
-    with joblib.parallel_config(backend="multiprocessing", n_jobs=n_jobs), pytest.raises(TypeError, match="a dict"):
-        study("rounds", fail_at_three, grid(x=range(6)), [0])
-    assert [line["config"]["x"] for line in lines(runs)] == list(range(written))
-
-
 @pytest.mark.parametrize(("config", "n_jobs"), [({}, 2), ({"n_jobs": 5}, 5), ({"backend": "threading"}, -1)])
 def test_two_processes_share_a_gpu(runs, monkeypatch, config, n_jobs):
     def here(run, groups, n_jobs):
@@ -179,11 +161,10 @@ def times(factor):
     return lambda config, seed: {"y": factor * config["x"]}
 
 
-def test_other_code_is_not_mixed_in(runs, alone, capsys):
+def test_a_cache_of_other_code_begins_anew(runs, alone):
     for factor in (2, 3, 2):
         assert study("code", times(factor), [{"x": 1}], [0]).y.tolist() == [factor]
-    assert len(lines(runs)) == 2
-    assert "the trial's code is new; results of other code stay unused in 1 files" in capsys.readouterr().out
+    assert len(lines(runs)) == 1
 
 
 def test_failures_are_recorded_and_tried_again(runs, tmp_path, alone, capsys):
@@ -209,7 +190,7 @@ def test_torn_line_costs_one_trial(runs, alone):
     path.write_bytes(b"garbage \xff\n17\n{}\n" + path.read_bytes()[:-20])
     table = study("torn", describe, grid(x=[1, 2, 3, 4]), [0])
     assert table["sum"].tolist() == [1, 2, 3, 4] and (table.error == "").all()
-    written = [line for line in path.read_bytes().splitlines() if line.endswith(b"}") and len(line) > 2]
+    written = [line for line in path.read_bytes().splitlines() if line.startswith(b'{"config') and line.endswith(b"}")]
     assert [json.loads(line)["config"]["x"] for line in written] == [1, 2, 3, 4]
 
 
@@ -314,7 +295,7 @@ def script(tmp_path):
 
 def test_resumption_after_kill_9(runs, script):
     process, end = script(n_jobs=2, configs=15), time.monotonic() + 120
-    while sum(path.read_bytes().count(b"\n") for path in runs.rglob("*.jsonl")) < 6:
+    while sum(path.read_bytes().count(b"\n") for path in runs.rglob("*.jsonl")) < 7:
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     script.kill(process)
@@ -362,13 +343,93 @@ def test_what_is_unfit_is_refused(name, trial, configs, seeds, message, runs, al
     assert not runs.exists()
 
 
-def test_kept_studies_lie_apart(runs, alone, capsys):
+def test_kept_studies_lie_apart_and_say_what_made_them(runs, alone):
     for xs in ([1], [1, 2, 3], [2, 3]):
         study("long", single, grid(x=xs, width=2), [0], keep=True)
-    assert [path.parent for path in runs.rglob("*.jsonl")] == [runs / "kept" / "long"]
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("long: ")]
-    assert told[:2] == [f"long: {n} of {all} trials are not yet kept: they run now" for n, all in ((1, 1), (2, 3))]
-    assert len(told) == 3 and told[2].endswith(", nothing to run")
+    [path] = runs.rglob("*.jsonl")
+    assert path == runs / "kept" / "long" / "v1.jsonl"
+    told = [json.loads(line)["provenance"] for line in path.read_text().split("\n") if "provenance" in line]
+    assert len(told) == 2 and told[0]["torch"] == torch.__version__ and "commit" in told[0]
+
+
+@pytest.fixture
+def kept(runs, alone, monkeypatch):
+    """Keep a study of ten trials; return a function that makes it again with another factor, and its version."""
+    monkeypatch.setattr(sweep, "_differences", [])
+    monkeypatch.setattr(session, "caveats", [])
+    study("ten", times(2), grid(x=range(1, 11)), [0], keep=True)
+    return lambda factor, **options: study("ten", times(factor), grid(x=range(1, 11)), [0], keep=True, **options)
+
+
+def test_another_algorithm_is_caught_by_the_recheck(kept, capsys):
+    assert kept(3).y.tolist() == list(range(2, 21, 2))  # what was kept
+    assert sweep.recheck_difference() > 0.05
+    assert "differ" in capsys.readouterr().out
+    assert kept(3, version=2).y.tolist() == list(range(3, 31, 3))
+
+
+def test_the_same_algorithm_agrees_with_what_was_kept(kept, runs):
+    before = lines(runs)
+    kept(2, recheck=4)
+    assert sweep.recheck_difference() == 0 and len(sweep._differences) == 4 and lines(runs) == before
+
+
+def test_nothing_is_made_again_on_the_sample_or_if_not_wanted(kept, monkeypatch):
+    kept(3, recheck=0)
+    monkeypatch.setattr(session, "caveats", ["sample MNIST"])
+    assert kept(3).y.tolist() == list(range(2, 21, 2))
+    assert math.isnan(sweep.recheck_difference())
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "expected"),
+    [({"a": 2.0}, {"a": 1.0}, 1.0), ({"a": [1.0, 3.0]}, {"a": [1.0, 1.0]}, 1.0), ({"took": 5}, {"took": 1}, 0.0)],
+)
+def test_differences_are_measured_by_the_size_of_a_result(new, old, expected):
+    assert sweep._difference(new, old, {"": {"result": old}}) == expected
+
+
+def test_nan_agrees_with_nan_and_texts_with_themselves():
+    old = {"a": math.nan, "b": ["x", "y"], "c": math.inf}
+    assert sweep._difference(dict(old), old, {"": {"result": old}}) == 0
+    assert sweep._difference(old | {"b": ["x"]}, old, {"": {"result": old}}) == 1
+
+
+def test_seeds_are_shifted_for_the_trial_alone(runs, alone, monkeypatch):
+    monkeypatch.setattr(session, "SEEDS_FROM", 1000)
+    table = study("fresh", lambda config, seed: {"y": seed}, [{"x": 1}], [0, 1])
+    assert table["seed"].tolist() == [0, 1] and table["y"].tolist() == [1000, 1001]
+    assert [line["seed"] for line in lines(runs)] == [1000, 1001]
+
+
+WORDS = """
+import pathlib, sys
+from helpers import session, sweep
+from doctor import causes
+table = sweep.study("words", lambda config, seed: {"y": len(causes.CAUSES)}, [{"x": 1}], [0], keep=True)
+print(table["y"].tolist(), sweep.recheck_difference())
+"""
+
+
+def test_another_sentence_leaves_what_is_kept_valid(tmp_path):
+    for package in ("helpers", "doctor"):
+        shutil.copytree(session.ROOT / package, tmp_path / package)
+    command, printed = [sys.executable, "-c", WORDS], []
+    for _ in range(2):
+        printed.append(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+        file = tmp_path / "doctor" / "causes.py"
+        file.write_text(file.read_text().replace("Call optimizer.zero_grad()", "Please call optimizer.zero_grad()"))
+    assert "run now" in printed[0] and "run now" not in printed[1] and printed[1].splitlines()[-1].endswith("0.0")
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(4)), cuts=st.sets(st.integers(1, 3)))
+def test_a_study_goes_on_in_any_order(order, cuts, runs, alone):
+    """Whatever part of the trials was there before, and in whatever order, the table is the same."""
+    shutil.rmtree(runs, ignore_errors=True)
+    for end in [*sorted(cuts), 4]:
+        table = study("any", times(3), [{"x": x} for x in order[:end]], [1, 0])
+    assert table["y"].tolist() == [3 * x for x in order for _ in range(2)] and len(lines(runs)) == 8
 
 
 CELLS = [
@@ -415,8 +476,8 @@ def test_sample_is_random_but_repeatable():
     assert table.width.between(8, 512).all() and table.width.dtype == int and 0.4 < (table.width < 64).mean() < 0.6
 
 
-def load_standin(config, seed):
-    session.add_caveat("stand-in MNIST")
+def load_sample(config, seed):
+    session.add_caveat("sample MNIST")
     return {"y": 1}
 
 
@@ -424,14 +485,14 @@ def count_caveats(config, seed):
     return {"y": len(session.caveats)}
 
 
-def test_standin_data_known_to_workers_alone_stops_the_study(runs):
+def test_a_sample_known_to_workers_alone_stops_the_study(runs):
     try:
-        with pytest.raises(RuntimeError, match="met with stand-in MNIST, unlike this process"):
-            study("secret", load_standin, [{"x": 1}], [0])
+        with pytest.raises(RuntimeError, match="met with sample MNIST, unlike this process"):
+            study("secret", load_sample, [{"x": 1}], [0])
         assert not runs.exists()
-        for caveat in ("stand-in MNIST", "stand-in CIFAR10"):
+        for caveat in ("sample MNIST", "sample CIFAR10"):
             session.add_caveat(caveat)
-        assert study("open", load_standin, [{"x": 1}], [0]).y.tolist() == [1]
+        assert study("open", load_sample, [{"x": 1}], [0]).y.tolist() == [1]
         known = study("known", count_caveats, grid(x=range(4)), [0]).y  # in workers
         assert (known == len(session.caveats)).all()
     finally:
