@@ -14,7 +14,7 @@ from torch import nn, optim
 from torch.nn import functional as F
 from torch.nn.functional import cross_entropy
 
-from doctor.experiments import Data
+from doctor.sandbox import Data
 
 # ---- networks
 
