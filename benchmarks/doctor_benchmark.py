@@ -203,7 +203,8 @@ def describe(cases: pd.DataFrame, verdicts: pd.DataFrame, rows: pd.DataFrame, so
     took = cases[["took", "seconds watching only", "seconds end"]].median()
     faults, others = cases["cause"].notna().sum(), cases["cause"].isna().sum()
     return f"""\
-The rule of drawing is doctor_rule.md; shares stand with counts and Wilson's intervals of 95 %. {len(rows)} of \
+The trials are kept in runs/kept, and when they ran stands there; the machine above made the tables of them. The rule \
+of drawing is doctor_rule.md; shares stand with counts and Wilson's intervals of 95 %. {len(rows)} of \
 {faults} faulty runs lose {100 * HURTS:.0f} points of accuracy or more and count, and {len(sound)} of {others} healthy \
 ones are sound. The doctor watches every {doctor_cases.EVERY}th step and gets {doctor_cases.PROBE:,} training samples \
 and the test data for experiments; "without experiments" it gets neither. Median seconds of a processor: \
