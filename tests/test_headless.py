@@ -24,7 +24,7 @@ def test_the_readme_and_ci_use_the_command_tested_here():
 def project(request, tmp_path):
     """Run the command in a copy that holds a single notebook; nbconvert itself expands the pattern, as on Windows."""
     folder = tmp_path / "a clone, Übung 1"
-    for name in ("helpers", "benchmarks"):
+    for name in ("helpers", "doctor", "benchmarks", "data/sample"):
         shutil.copytree(session.ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "notebooks").mkdir()
     shutil.copy(request.param, folder / "notebooks")

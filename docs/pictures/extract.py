@@ -1,6 +1,6 @@
-"""Copies the README's pictures out of the saved notebooks: `python -m pictures.extract` after they were run.
+"""Copies the README's pictures out of the saved notebooks: `python docs/pictures/extract.py` after they were run.
 
-A cell says by its metadata `"picture": "NAME"` that its figure becomes pictures/NAME.png.
+A cell says by its metadata `"picture": "NAME"` that its figure becomes docs/pictures/NAME.png.
 """
 
 import base64
@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
 
 def marked_figures() -> Iterator[tuple[Path, bytes]]:
     """Yield the file and the content of each picture."""
-    for notebook in sorted(HERE.parent.glob("notebooks/*.ipynb")):
+    for notebook in sorted(ROOT.glob("notebooks/*.ipynb")):
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
             if name := cell["metadata"].get("picture"):
                 shown = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
@@ -25,4 +26,4 @@ def marked_figures() -> Iterator[tuple[Path, bytes]]:
 if __name__ == "__main__":
     for path, content in marked_figures():
         path.write_bytes(content)
-        print(path.relative_to(HERE.parent))
+        print(path.relative_to(ROOT))
