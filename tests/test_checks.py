@@ -577,7 +577,7 @@ def test_activations_are_seen_in_modules_and_functions_alike():
     pd.testing.assert_frame_equal(*numbers, rtol=1e-4)
     hidden = (X @ model.W1).clamp(min=0).detach()
     assert tables[0]["dead_units"][1] == (hidden == 0).all(0).float().mean().item()
-    assert tables[0].zeros[1] == pytest.approx((hidden == 0).float().mean().item())
+    assert tables[0].zero_fraction[1] == pytest.approx((hidden == 0).float().mean().item())
     assert tables[0]["std"][1] == pytest.approx(hidden.std().item(), rel=1e-3)
 
 
