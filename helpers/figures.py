@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 from PIL import Image
 
+from doctor import measure
 from helpers import session
 from helpers.movie import incremental
 
@@ -315,8 +316,8 @@ def _add_lines(figure: Figure, lines: list[np.ndarray], index: int) -> Artist:
 
 
 def _dead_shares(activations: Sequence) -> np.ndarray:
-    """Return for each batch (B, units, ...) the share of units that are zero everywhere."""
-    return np.array([float((a == 0).movedim(1, 0).flatten(1).all(dim=1).float().mean()) for a in activations])
+    """Return for each batch the share of dead units."""
+    return np.array([measure.dead_units(a).float().mean().item() for a in activations])
 
 
 def _quantiles(tensors: Sequence) -> np.ndarray:

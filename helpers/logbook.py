@@ -41,12 +41,11 @@ from torch.utils.hooks import RemovableHandle
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from doctor import measure
 from helpers import session
 
 PERCENTILES = (2, 50, 98)
 BINS = 60  # of a histogram; TensorBoard shows 30
-NEAR = 0.05  # of the range of an activation function: nearer than this to a bound is saturated
-BOUNDS = {nn.Sigmoid: (0, 1), nn.Tanh: (-1, 1), nn.Softsign: (-1, 1), nn.Hardtanh: (-1, 1), nn.Hardsigmoid: (0, 1)}
 
 
 def run_name(**config) -> str:
@@ -107,7 +106,7 @@ class Logbook:
             if model.training and self.due and isinstance(output, Tensor):
                 self._uses[name] += 1
                 use = f"{name}:{self._uses[name]}" if self._uses[name] > 1 else name
-                self._activation(use, output, BOUNDS.get(type(module)))
+                self._activation(use, output, measure.BOUNDS.get(type(module).__name__.lower()))
 
         self._hooks.append(model.register_forward_pre_hook(before_pass))
         for name, module in _numbered(leaves):
@@ -140,9 +139,8 @@ class Logbook:
             self._gradients(self._watched)
             for name, (parameter, before) in self._before.items():
                 self._distribution("weight", name, before)
-                change, size = (torch.linalg.norm(t) for t in (parameter.detach() - before, before))
-                self.scalar(f"weight_norm/{name}", size)
-                self.scalar(f"update_to_weight/{name}", change / size)
+                self.scalar(f"weight_norm/{name}", torch.linalg.vector_norm(before))
+                self.scalar(f"update_to_weight/{name}", measure.update_ratio(before, parameter.detach()))
             for name, number in numbers.items():
                 self.scalar(f"{name}/train", number)
             self.scalar("step", self.steps)
@@ -218,26 +216,23 @@ class Logbook:
             self._pending = []
 
     def _activation(self, name: str, outputs: Tensor, bounds: tuple[float, float] | None) -> None:
-        values, zeros = self._distribution("activation", name, outputs), outputs.detach() == 0
+        values = self._distribution("activation", name, outputs)
         if len(values):
             self.scalar(f"activation_mean/{name}", values.mean())
             self.scalar(f"activation_std/{name}", values.std(correction=0))  # defined for a single value, too
             for level, value in zip(PERCENTILES, np.percentile(values.numpy(), PERCENTILES), strict=True):
                 self.scalar(f"activation_p{level:02d}/{name}", value)
-        self.scalar(f"activation_zeros/{name}", zeros.float().mean())
-        if zeros.ndim > 1:
-            dead = zeros.movedim(1, 0).flatten(1).all(dim=1)
-            self.scalar(f"activation_units_at_zero/{name}", dead.float().mean())
+        self.scalar(f"activation_zeros/{name}", measure.zero_fraction(outputs))
+        if outputs.ndim > 1:
+            self.scalar(f"activation_units_at_zero/{name}", measure.dead_units(outputs).float().mean())
         if bounds and len(values):
-            low, high = bounds
-            near = NEAR * (high - low)
-            self.scalar(f"activation_saturated/{name}", ((values < low + near) | (values > high - near)).float().mean())
+            self.scalar(f"activation_saturated/{name}", measure.saturated_share(values, bounds))
 
     def _gradients(self, parameters: Mapping[str, Tensor]) -> None:
         for name, parameter in parameters.items():
             if parameter.grad is not None:
                 self._distribution("gradient", name, parameter.grad)
-                self.scalar(f"gradient_norm/{name}", torch.linalg.norm(parameter.grad))
+                self.scalar(f"gradient_norm/{name}", torch.linalg.vector_norm(parameter.grad))
 
     def _distribution(self, kind: str, name: str, tensor: Tensor) -> Tensor:
         """Write the histogram of the values that are finite, and return them, (n,); say how many are not."""
@@ -330,8 +325,8 @@ def _event_files(run_dir: str | Path) -> list[Path]:
 def _events(path: Path) -> Iterator[Event]:
     """Yield the events of a file up to its last whole one; warn where the file is damaged.
 
-    The format (TFRecord): length uint64, its checksum uint32, data, their checksum uint32. That of the data is not
-    looked at, since in Python it takes longer than all the rest.
+    The format (TFRecord): length uint64, its checksum uint32, data, their checksum uint32, which is not looked at:
+    in Python that takes longer than all the rest.
     """
     content = path.read_bytes()
     at = 0
