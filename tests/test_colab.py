@@ -43,8 +43,8 @@ def found(content, monkeypatch):
 @pytest.fixture(scope="module")
 def zipped(tmp_path_factory):
     """Pack Assignment 1 as it is."""
-    [path] = submission.write(
-        submission.packed(ASSIGNMENTS["1"], session.ROOT, 20, ["only a test"]), tmp_path_factory.mktemp("zip")
+    [path] = submission.write_zips(
+        submission.pack_assignment(ASSIGNMENTS["1"], session.ROOT, 20, ["only a test"]), tmp_path_factory.mktemp("zip")
     )
     return path
 
