@@ -22,9 +22,9 @@ SATURATED = 0.5
 
 def no_nonlinearity(evidence: Evidence) -> Symptom | None:
     """No activation function was met, and the network is linear, too, for inputs drawn at random."""
-    from doctor import checks  # here, as importing the doctor is to cost little
-
     if len(evidence.used) > 1 and not evidence.first("activation"):
+        from doctor import checks  # here, as importing the doctor is to cost little
+
         generator = torch.Generator().manual_seed(0)
         inputs = torch.randn(16, *evidence.watch.shape, generator=generator)
         if fires(checks.nonlinearity(evidence.model, (inputs, torch.zeros(16, dtype=torch.long)))):
