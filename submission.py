@@ -21,7 +21,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import nbformat
@@ -33,52 +32,65 @@ from PIL import Image
 from helpers import session
 
 GROUP_SIZE = 3  # at most
-FRAMES = 100  # of a movie: one for each batch
+MOVIE_FRAMES = 100  # one for each batch
 LIMIT = 20  # MB a file: Moodle takes the smallest of several limits, of which 20 MB is a common one
-LEVEL = 9  # of compression
-COMMON = "requirements.txt", "group.json", "data/README.md"
+COMPRESSION = 9
+COMMON_FILES = (
+    "*.py",
+    "requirements.txt",
+    "group.json",
+    "data/README.md",
+    "notebooks/*.py",
+    "helpers/**/*",
+    "doctor/**/*",
+)
 NOT_IN_ORDER = "_NOT-IN-ORDER"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What belongs together in an upload: notebooks, and the 84 movies with their findings where it asks for them."""
+    """What belongs together in an upload; `files`: patterns of what its notebooks need beside COMMON_FILES."""
 
     title: str
     notebooks: tuple[str, ...]
-    movies: bool = False
-    studies: tuple[str, ...] = ()  # patterns of kept studies beside those that begin with a notebook's number
+    files: tuple[str, ...]
+    movies: bool = False  # whether the 84 movies and their findings are asked for
 
 
 ASSIGNMENTS = {
-    "1": Assignment("Assignment 1", ("01_low_level_mlp",)),
-    "2": Assignment("Assignment 2", ("02_failure_diagnoses",)),
-    "3": Assignment("Sheet 3", ("03_torch_monitor", "04_cifar10_gif_sweep"), movies=True),
+    "1": Assignment("Assignment 1", ("01_low_level_mlp",), ("runs/kept/01-*/**/*", "data/sample/MNIST-*")),
+    "2": Assignment("Assignment 2", ("02_failure_diagnoses",), ("runs/kept/02-*/**/*", "data/sample/MNIST-*")),
+    "3": Assignment(
+        "Sheet 3",
+        ("03_torch_monitor", "04_cifar10_gif_sweep"),
+        ("runs/kept/0[34]-*/**/*", "data/sample/MNIST-*", "data/sample/CIFAR10-*", "gifs/*"),
+        movies=True,
+    ),
     "more": Assignment(
         "Further notebooks",
         ("05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor"),
-        studies=("doctor*",),
+        ("runs/kept/0[567]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*"),
     ),
 }
 
 
-class NotFit(ValueError):
+class SubmissionError(ValueError):
     """A notebook cannot be read, or a file does not fit into an upload; the message says what to do."""
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Return a notebook; raises NotFit with a sentence that says what to do."""
+    """Return a notebook; raises SubmissionError with a sentence that says what to do."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nbformat mends small faults, and says so
             notebook = nbformat.read(path, as_version=4)
             nbformat.validate(notebook, relax_add_props=True)  # Colab adds properties of its own
     except FileNotFoundError as error:
-        raise NotFit("it is missing: put it into notebooks/, under this name.") from error
+        raise SubmissionError("it is missing: put it into notebooks/, under this name.") from error
     except OSError as error:
-        raise NotFit(f"it cannot be read ({error.strerror}): close other programs that hold it.") from error
+        raise SubmissionError(f"it cannot be read ({error.strerror}): close other programs that hold it.") from error
     except Exception as error:  # of many kinds, from what is no JSON to what is no notebook
-        raise NotFit(
+        raise SubmissionError(
             "it is no notebook, or half of one: put back the one that came with the bundle, run it and save it."
         ) from error
     return notebook
@@ -125,7 +137,7 @@ def notebook_faults(path: Path, owner: str | None) -> Iterator[str]:
         yield f"beside it lies {copies[0]}: keep the one that is to be handed in, under the name {path.name}."
     try:
         notebook = read_notebook(path)
-    except NotFit as error:
+    except SubmissionError as error:
         yield str(error)
         return
     cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
@@ -237,8 +249,8 @@ def movie_faults(folder: Path) -> Iterator[str]:
         yield f"{len(missing)} of {len(names)} movies are missing, such as {missing[0]}.gif: run 04_cifar10_gif_sweep."
     for name in (name for name in names if name not in missing):
         frames = count_frames(folder / f"{name}.gif")
-        if frames != FRAMES:
-            state = f"should have {FRAMES} frames and has {frames}" if frames else "cannot be read"
+        if frames != MOVIE_FRAMES:
+            state = f"should have {MOVIE_FRAMES} frames and has {frames}" if frames else "cannot be read"
             yield f"{name}.gif {state}: delete it and run 04_cifar10_gif_sweep."
 
 
@@ -279,7 +291,7 @@ def findings_faults(path: Path, owner: str | None) -> Iterator[str]:
 def pack_assignment(assignment: Assignment, root: Path, limit: float, faults: list[str]) -> dict[str, dict[str, bytes]]:
     """Return the zips of an assignment, each below `limit` MB: its name -> name in it -> bytes.
 
-    Raises NotFit for a file that fits into no zip.
+    Raises SubmissionError for a file that fits into no zip.
     """
     name = zip_name(assignment, root) + (NOT_IN_ORDER if faults else "")
     files = {f"{name}/{inner}": content for inner, content in collect_files(assignment, root, faults).items()}
@@ -306,47 +318,30 @@ def plain_name(text: str) -> str:
 
 
 def collect_files(assignment: Assignment, root: Path, faults: list[str]) -> dict[str, bytes]:
-    """Return the files of an assignment, name -> bytes, the notebooks and their pages first."""
-    files, notebooks = {}, {}
+    """Return the files of an assignment, name -> bytes, the pages and notebooks first."""
+    files = {}
     if faults:
         text = "Packed though the check found this:\n\n" + "".join(f"- {fault}\n" for fault in faults)
         files["NOT_IN_ORDER.txt"] = text.encode()
-    for path in (root / "notebooks" / f"{name}.ipynb" for name in assignment.notebooks):
-        if path.is_file():
-            files[f"notebooks/{path.name}"] = path.read_bytes()
-            with contextlib.suppress(NotFit):  # which is one of the faults
-                notebooks[path] = read_notebook(path)
-                files[f"notebooks/{path.stem}.html"] = render_html(notebooks[path], path)
-    studies = [*(f"{path.stem[:2]}-*" for path in notebooks), *assignment.studies]
-    patterns = [*COMMON, "*.py", "notebooks/*.py", "helpers/**/*", "doctor/**/*"]
-    patterns += [f"runs/kept/{study}/**/*" for study in studies]
-    patterns += ["gifs/*"] if assignment.movies else []
-    texts = "\n".join(cell.source for notebook in notebooks.values() for cell in notebook.cells)
-    patterns += [f"data/sample/{name}-*" for name in ("MNIST", "FashionMNIST", "CIFAR10") if f'"{name}"' in texts]
-    paths = itertools.chain(*map(root.glob, patterns), linked_files(texts, root))
-    return files | {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in sorted({*paths}) if is_visible(path)
-    }
+    for name in assignment.notebooks:
+        with contextlib.suppress(SubmissionError):  # which is one of the faults
+            files[f"notebooks/{name}.html"] = render_html(root / "notebooks" / f"{name}.ipynb")
+    patterns = [*(f"notebooks/{name}.ipynb" for name in assignment.notebooks), *COMMON_FILES, *assignment.files]
+    for path in (path for pattern in patterns for path in sorted(root.glob(pattern)) if is_wanted(path)):
+        files[path.relative_to(root).as_posix()] = path.read_bytes()
+    return files
 
 
-def is_visible(path: Path) -> bool:
+def is_wanted(path: Path) -> bool:
     """Leave out what editors, systems, Python and killed runs leave behind."""
-    return path.is_file() and path.suffix != ".pyc" and path.name[0] not in ".#" and path.name[-1] != "~"
+    return path.is_file() and path.suffix != ".pyc" and not path.name.startswith(".") and not path.name.endswith("~")
 
 
-def linked_files(texts: str, root: Path) -> Iterator[Path]:
-    """Yield the project's files that texts of notebooks link to."""
-    for target in re.findall(r"\]\(\.\./([^)#\s]+)", texts):
-        path = (root / unquote(target)).resolve()
-        if path.is_relative_to(root):
-            yield path
-
-
-def render_html(notebook: nbformat.NotebookNode, path: Path) -> bytes:
+def render_html(path: Path) -> bytes:
     """Return a notebook as a page that holds its pictures and movies; the same notebook gives the same page."""
+    notebook = read_notebook(path)
     for number, cell in enumerate(notebook.cells):
-        if "id" in cell:  # where it had none, nbformat has drawn one at random
-            cell.id = f"cell-{number}"
+        cell.id = f"cell-{number}"  # nbformat draws one at random where a cell has none
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
             if "image/gif" in data:  # which the exporter drops
                 data["text/html"] = f'<img src="data:image/gif;base64,{data["image/gif"]}">'
@@ -364,10 +359,10 @@ def split_files(files: dict[str, bytes], limit: float) -> list[dict[str, bytes]]
     limit -= 100  # bytes of the table of contents, beside the two headers of each file
     parts, room = [{}], limit
     for name, content in files.items():
-        size = len(zlib.compress(content, LEVEL)) + 2 * len(name.encode()) + 100
+        size = len(zlib.compress(content, COMPRESSION)) + 2 * len(name.encode()) + 100
         if size > limit:
             sizes = f"{size / 1e6:.3g} MB when packed, and an upload may have {limit / 1e6:.3g} MB (--limit)"
-            raise NotFit(f"{name.partition('/')[2]} has {sizes}: show fewer or smaller figures.")
+            raise SubmissionError(f"{name.partition('/')[2]} has {sizes}: show fewer or smaller figures.")
         if size > room:
             parts.append({})
             room = limit
@@ -401,7 +396,7 @@ def write_zip(path: Path, files: dict[str, bytes]) -> None:
         for name, content in files.items():
             entry = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.compress_type, entry.create_system, entry.external_attr = ZIP_DEFLATED, 3, 0o644 << 16
-            archive.writestr(entry, content, compresslevel=LEVEL)
+            archive.writestr(entry, content, compresslevel=COMPRESSION)
 
 
 # ---- the command
@@ -432,7 +427,7 @@ def hand_in(assignment: Assignment, given: argparse.Namespace) -> int:
     faults, zips = find_faults(assignment, session.ROOT), {}
     try:
         zips = pack_assignment(assignment, session.ROOT, given.limit, faults)
-    except NotFit as error:
+    except SubmissionError as error:
         faults.append(str(error))
     print(f"{len(faults)} to mend" if faults else "in order")
     print("".join(f"- {fault}\n" for fault in faults), end="")
