@@ -32,35 +32,20 @@ OWN = {
 
 # name -> (function, its derivative written in terms of the function's value)
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
-    "identity": (
-        lambda z: z,
-        torch.ones_like,
-    ),
-    "relu": (
-        lambda z: z.clamp_min(0),
-        lambda a: (a > 0).to(a.dtype),
-    ),
-    "leaky relu": (
-        lambda z: torch.maximum(z, 0.01 * z),
-        lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype),
-    ),
-    "sigmoid": (
-        torch.sigmoid,
-        lambda a: a * (1 - a),
-    ),
-    "tanh": (
-        torch.tanh,
-        lambda a: 1 - a * a,
-    ),
-    "softsign": (
-        lambda z: z / (1 + z.abs()),
-        lambda a: (1 - a.abs()) ** 2,
-    ),
+    "identity": (lambda z: z, torch.ones_like),
+    "relu": (lambda z: z.clamp_min(0), lambda a: (a > 0).to(a.dtype)),
+    "leaky relu": (lambda z: torch.maximum(z, 0.01 * z), lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype)),
+    "sigmoid": (torch.sigmoid, lambda a: a * (1 - a)),
+    "tanh": (torch.tanh, lambda a: 1 - a * a),
+    "softsign": (lambda z: z / (1 + z.abs()), lambda a: (1 - a.abs()) ** 2),
 }
 
 
 def init_bound(init: str | float, fan_in: int, fan_out: int) -> float:
-    """Return a of U(-a, a), whose variance is a^2 / 3: 2 / fan_in for He et al. 2015, else Glorot and Bengio 2010."""
+    """Return a of U(-a, a), whose variance is a^2 / 3.
+
+    "he": 2 / fan_in (He et al. 2015); "xavier": 2 / (fan_in + fan_out) (Glorot and Bengio 2010); or a itself.
+    """
     match init:
         case "he":
             return sqrt(6 / fan_in)
@@ -152,17 +137,18 @@ class SGD:
     def __init__(self, networks: Ensemble, momentum: float = 0.0, decay: Tensor | None = None):
         """Take over the networks; `decay` (M, 1, 1) holds one weight decay for each of them, None is none."""
         self.networks, self.momentum, self.decay = networks, momentum, decay
-        parameters = [*networks.weights, *networks.biases]
         # Without momentum v need not be kept: each step goes straight into w.
-        self.velocities = [torch.zeros_like(p) for p in parameters] if momentum else parameters
+        self.velocities, self.bias_velocities = (
+            [torch.zeros_like(p) for p in parameters] if momentum else parameters
+            for parameters in (networks.weights, networks.biases)
+        )
 
     def step(self, images: Tensor, labels: Tensor, lr: Tensor, drop: Tensor | None = None) -> Tensor:
         """Train on one batch with the rates `lr` (M, 1, 1); return the losses (M,) before the step."""
         losses, gradients = self.networks.backward(images, labels, -lr, drop)
-        weights, biases = self.networks.weights, self.networks.biases
         keep = self.momentum or 1
         for layer, (left, right, bias) in enumerate(gradients):
-            w, v, v_bias = weights[layer], self.velocities[layer], self.velocities[len(weights) + layer]
+            w, v, v_bias = self.networks.weights[layer], self.velocities[layer], self.bias_velocities[layer]
             pull = None if self.decay is None else lr * self.decay * w
             if layer == 0:
                 torch.addmm(side_by_side(v), left, right, beta=keep, out=side_by_side(v))
@@ -173,7 +159,7 @@ class SGD:
             v_bias.mul_(keep).add_(bias)
             if self.momentum:
                 w += v
-                biases[layer] += v_bias
+                self.networks.biases[layer] += v_bias
         return losses
 
 
@@ -191,30 +177,23 @@ def complete(configs: list[dict]) -> list[dict]:
 
 @torch.no_grad()
 def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[dict]:
-    """Train one network per configuration, all on the same batches, and return the figures of each.
+    """Train one network per configuration, all on the same batches, and return the results of each.
 
     `data`: training images (N, D) as floats and labels (N,), then the same two for validation, on one device.
     `seed` decides the order of the data, the dropout and, without "init_seed", the initial weights. A result
     holds lists with the training loss (mean over the epoch's batches), the validation loss and the validation
     accuracy after each epoch, and the last entry of each.
     """
-    images, labels, val_images, val_labels = data
+    images, labels, *validation = data
     configs = complete(configs)
     shared = configs[0]
     lr, decay, drop = (
         torch.tensor([config[key] for config in configs], dtype=images.dtype, device=images.device).view(-1, 1, 1)
         for key in ("lr", "weight_decay", "dropout")
     )
-    networks = Ensemble(
-        sizes=[images.shape[1], *shared["hidden"], 10],
-        activation=shared["activation"],
-        inits=[config["init"] for config in configs],
-        seeds=[seed if config["init_seed"] is None else config["init_seed"] for config in configs],
-        like=images[:0],
-    )
+    networks = _draw(configs, seed, images)
     sgd = SGD(networks, shared["momentum"], decay if decay.any() else None)
     drop = drop if drop.any() else None
-    networks.noise.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     count = min(shared["train_size"] or len(images), len(images))
     steps = shared["epochs"] * -(-count // shared["batch_size"])
@@ -226,12 +205,24 @@ def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Te
             losses = sgd.step(images[batch], labels[batch], rate, drop)
             train_losses += losses * (len(batch) / count)
             step += 1
-        history.append((train_losses, *networks.evaluate(val_images, val_labels)))
-    names = "train_loss", "val_loss", "val_accuracy"
-    curves = {
-        name: torch.stack(values, 1).tolist() for name, values in zip(names, zip(*history, strict=True), strict=True)
-    }
-    return [
-        {name: curves[name][m][-1] for name in names} | {f"{name}_curve": curves[name][m] for name in names}
-        for m in range(len(configs))
-    ]
+        history.append(torch.stack([train_losses, *networks.evaluate(*validation)]))
+    curves = torch.stack(history, -1).unbind(1)  # for each network (3, epochs)
+    return [_result(*curve.tolist()) for curve in curves]
+
+
+def _draw(configs: list[dict], seed: int, images: Tensor) -> Ensemble:
+    """Return the networks before the training."""
+    networks = Ensemble(
+        sizes=[images.shape[1], *configs[0]["hidden"], 10],
+        activation=configs[0]["activation"],
+        inits=[config["init"] for config in configs],
+        seeds=[seed if config["init_seed"] is None else config["init_seed"] for config in configs],
+        like=images[:0],
+    )
+    networks.noise.manual_seed(seed)
+    return networks
+
+
+def _result(train_loss: list[float], val_loss: list[float], val_accuracy: list[float]) -> dict:
+    curves = {"train_loss": train_loss, "val_loss": val_loss, "val_accuracy": val_accuracy}
+    return {name: curve[-1] for name, curve in curves.items()} | {f"{name}_curve": c for name, c in curves.items()}
