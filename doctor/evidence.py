@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from doctor.checks.verdict import NotRun, Status, Verdict
 from doctor.records import FirstWeight, Pass, Place
 from doctor.sandbox import Interventions, undisturbed
 from doctor.watch import FIRST, Watch
@@ -19,10 +20,6 @@ LEARNED = 0.1  # of the labels' entropy: if less of it is gone after PATIENCE st
 
 LOSS = "the loss: call doctor.loss_fn in the loop"
 CLASSES = "outputs (B, C) and class indices"
-
-
-class NotRun(Exception):
-    """The reason why a rule cannot judge."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +197,9 @@ def often(flags: Iterable[bool]) -> bool:
     return 2 * sum(flags) > len(flags)
 
 
-def fires(verdict) -> bool:
-    """Tell whether a check of doctor.checks fires; raises NotRun where it could not judge."""
-    if str(verdict.verdict) == "not run":
+def fires(verdict: Verdict) -> bool:
+    """Tell whether a check fires; raises NotRun where it could not judge."""
+    if verdict.verdict is Status.NOT_RUN:
         raise NotRun(verdict.advice)
     return verdict.fires
 

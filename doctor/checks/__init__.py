@@ -115,9 +115,7 @@ def _table_class() -> type:
     return Table
 
 
-def run(
-    model, loss_fn, data, optimizer=None, train_step=None, evaluate=None, penalty=None, only=None
-) -> "pandas.DataFrame":  # noqa: F821 (imported where it is needed)
+def run(model, loss_fn, data, optimizer=None, train_step=None, evaluate=None, penalty=None, only=None):
     """Run all checks; return a DataFrame of their verdicts, a row for each, in the order in which one would debug.
 
     `loss_fn(outputs, targets)` gives a tensor of one element. The rest is optional, and checks that need what is not

@@ -2,23 +2,32 @@
 
 import copy
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from doctor.checks.verdict import (
-    NotRun,
-    Verdict,
-    are_probabilities,
-    check,
-    class_outputs,
-    losses_in_order,
-    losses_of_made_up,
-    nudged,
-    verdict,
-)
+from doctor.checks.verdict import NotRun, Verdict, are_probabilities, check, class_outputs, nudged, verdict
 from doctor.sandbox import BATCH, Data, adam, copies, ordinary_step, quiet, undisturbed
+
+
+def losses_of_made_up(loss_fn, outputs: Tensor, targets: Tensor) -> tuple[float, float, float]:
+    """Return the losses of right, undecided and wrong predictions, in the form that the model's outputs (B, C) have.
+
+    That is probabilities, or else log-probabilities, which will do as logits, too.
+    """
+    right = one_hot(targets.long(), outputs.shape[1]).to(outputs) * 10
+    cooked = (z.log_softmax(1) for z in (right, 0 * right, right.roll(1, dims=1)))
+    return tuple(float(loss_fn(z.exp() if are_probabilities(outputs) else z, targets)) for z in cooked)
+
+
+def losses_in_order(loss_fn, outputs: Tensor, targets: Tensor) -> tuple[float, float, float]:
+    """Return the cooked losses, but those of probabilities where only they grow from right to wrong.
+
+    A squared error, for one, compares the outputs with ones and zeros.
+    """
+    forms = [losses_of_made_up(loss_fn, like, targets) for like in (outputs, outputs.softmax(1))]
+    return next((losses for losses in forms if losses[0] < losses[1] < losses[2]), forms[0])
 
 
 @check
@@ -130,7 +139,7 @@ def gradient_check(model, loss_fn, data) -> Verdict:
 
 
 @torch.no_grad()
-def _slopes(loss: Callable[[], Tensor], values: Tensor, i: int, step: float = 1e-6) -> list[float]:
+def _slopes(loss, values: Tensor, i: int, step: float = 1e-6) -> list[float]:
     """Return the slopes of the loss in values[i] to either side, the smaller one first."""
     middle, losses = values[i].item(), []
     for shift in (-step, 0, step):

@@ -6,15 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from doctor.checks.verdict import (
-    NotRun,
-    Verdict,
-    are_probabilities,
-    check,
-    nudged,
-    require,
-    verdict,
-)
+from doctor.checks.verdict import NotRun, Verdict, are_probabilities, check, nudged, require, verdict
 from doctor.records import record
 from doctor.sandbox import Data, copies, quiet, undisturbed
 
@@ -112,9 +104,7 @@ def dead_units(model, data) -> Verdict:
     outputs zero but each unit active for some input, is no dead one (cs231n).
     """
     share, place = _worst(model, data, "dead_units")
-    advice = (
-        f"Dead {place}, no gradient passes: check sign and scale of weights, biases and inputs; He's initialization."
-    )
+    advice = f"Dead {place}, no gradient passes: check sign and scale of weights, biases, inputs; He's initialization."
     return verdict(share > 0.8, share, "at most 0.8", advice)
 
 
@@ -139,9 +129,7 @@ def signal(model, data) -> Verdict:
     layers = [row for row in record(quiet(model), data.sample()[0]) if row.kind == "layer"]
     if not layers:
         raise NotRun("It saw no layer.")
-    advice = (
-        "The last layer gets the same for every input: find where it is lost with checks.activations(model, inputs)."
-    )
+    advice = "The last layer gets the same for every input: find where it is lost: checks.activations(model, inputs)."
     return verdict(not layers[-1].variation > 1e-4, layers[-1].variation, "above 1e-4", advice)
 
 

@@ -9,29 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from doctor.checks.verdict import (
-    NotRun,
-    Verdict,
-    check,
-    class_outputs,
-    losses_in_order,
-    require,
-    standard_errors,
-    try_optimizers,
-    verdict,
-)
-from doctor.sandbox import (
-    STEPS,
-    Data,
-    adam,
-    copies,
-    loss_of,
-    ordinary_step,
-    quiet,
-    train,
-    undisturbed,
-    update_ratios,
-)
+from doctor.checks.loss import losses_in_order
+from doctor.checks.verdict import NotRun, Verdict, check, class_outputs, require, standard_errors, verdict
+from doctor.sandbox import STEPS, Data, adam, copies, loss_of, ordinary_step, quiet, train, undisturbed, update_ratios
 
 TINY = 10  # samples to learn by heart; cs231n and Karpathy take 2 to 20
 TINY_STEPS = 500  # in which that must be possible: half of sound models need 15 or fewer of Adam
@@ -124,6 +104,24 @@ def update_ratio(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
     return verdict(wild or not ratio > 3e-6, ratio, "3e-6 ... 1e-1, best near 1e-3", advice)
 
 
+def try_optimizers(model: nn.Module, optimizer, experiment) -> tuple[float, bool, str, str]:
+    """Experiment with the given optimizer, if there is one, and where that only was too slow with Adam at 1e-3.
+
+    `experiment(model, optimizer)` -> number, whether it succeeded, whether it did harm. Return the last number, whether
+    that was a success, the numbers in words, and a remark on an optimizer that is slow.
+    """
+    attempts, found = [("Adam at rate 1e-3", copies(model)[0], None)], []
+    if optimizer is not None:
+        attempts.insert(0, ("your optimizer", *copies(model, optimizer)))
+    for name, twin, its_optimizer in attempts:
+        number, success, harm = experiment(twin, its_optimizer or adam(twin))
+        found.append(f"{number:.3g} with {name}")
+        if success or harm:
+            break
+    words = ", ".join(found)
+    return number, success, words, f"The optimizer is slow: {words}." if len(found) > 1 else ""
+
+
 @check
 def overfit_tiny(model, loss_fn, data, optimizer=None) -> Verdict:
     """Ten samples can be learned by heart (cs231n, Karpathy), with the given optimizer or else with Adam at 1e-3.
@@ -169,14 +167,14 @@ def zero_inputs(model, loss_fn, data) -> Verdict:
     """
     require(data, floats=True)
     inputs, targets = data.sample()
-    seeing, blind = (nn.Sequential(_Function(see), copies(model)[0]) for see in (lambda x: x, torch.zeros_like))
-    optimizers = adam(seeing), adam(blind)
+    (seeing, _), (blind, _) = copies(model), copies(model)
+    trials = (seeing, adam(seeing), lambda x: x), (blind, adam(blind), torch.zeros_like)
     for batches in data.rounds():
         losses = []
-        for twin, optimizer in zip((seeing, blind), optimizers, strict=True):
+        for twin, optimizer, view in trials:
             torch.manual_seed(0)  # the same dropout
-            train(twin, loss_fn, optimizer, batches)
-            losses.append(loss_of(quiet(twin), loss_fn, inputs, targets))
+            train(twin, loss_fn, optimizer, ((view(x), y) for x, y in batches))
+            losses.append(loss_of(quiet(twin), loss_fn, view(inputs), targets))
         real, zeros = losses
         better = zeros - real > 0.01 * abs(zeros)
         with contextlib.suppress(NotRun):
@@ -187,12 +185,6 @@ def zero_inputs(model, loss_fn, data) -> Verdict:
     found = f"After training the loss is {real:.3g}, with zeros as inputs {zeros:.3g}"
     advice = f"{found}: inputs hold nothing, labels do not fit them, or nothing gets through the model."
     return verdict(not better, real / zeros if zeros else math.nan, "below 0.99", advice)
-
-
-class _Function(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.forward = function
 
 
 @check

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doctor import checks
 from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires
 from doctor.measure import class_labels
 from doctor.sandbox import REFERENCE, Data
@@ -126,8 +127,6 @@ def differ_by_class(train: Data, test: Data) -> bool:
 def labels_shuffled(evidence: Evidence) -> Symptom | None:
     """Neighbors' labels tell nothing, and a training learns from them no more than from permuted ones."""
     trials, labels = evidence.experiments(), evidence.class_counts
-    from doctor import checks  # here, as importing the doctor is to cost little
-
     if max(labels.values()) > 0.9 * sum(labels.values()):
         raise NotRun("Nearly all labels are the same.")
     if fires(checks.labels_fit_inputs(trials.train)):

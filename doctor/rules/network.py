@@ -11,6 +11,7 @@ from statistics import fmean
 import torch
 from torch import nn
 
+from doctor import checks
 from doctor.evidence import Evidence, Symptom, fires
 from doctor.records import Pass, Place
 from doctor.rules.weights import DEAD
@@ -23,8 +24,6 @@ SATURATED = 0.5
 def no_nonlinearity(evidence: Evidence) -> Symptom | None:
     """No activation function was met, and the network is linear, too, for inputs drawn at random."""
     if len(evidence.used) > 1 and not evidence.first("activation"):
-        from doctor import checks  # here, as importing the doctor is to cost little
-
         generator = torch.Generator().manual_seed(0)
         inputs = torch.randn(16, *evidence.watch.shape, generator=generator)
         if fires(checks.nonlinearity(evidence.model, (inputs, torch.zeros(16, dtype=torch.long)))):
