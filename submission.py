@@ -29,7 +29,7 @@ from PIL import Image
 from helpers import session
 
 GROUP_SIZE = 3  # at most
-MOVIES = "gifs/*"  # with index and findings
+MOVIES = "gifs/*"  # with their findings
 MOVIE_FRAMES = 100  # one for each batch
 LIMIT = 20  # MB a file: Moodle takes the smallest of several limits, of which 20 MB is a common one
 COMPRESSION = 9
@@ -62,9 +62,9 @@ ASSIGNMENTS = {
 }
 
 RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
-# A cell that prints, or that ends with a variable.
-SHOWING = re.compile(r"(?m)^(print|display|claim|summary|session\.describe)\(|^[\w.]+(\[.*\])?\s*\Z")
-# A path that tells of the own machine; /tmp/ipykernel_1/2.py and the like are the cells in what warnings say.
+# A cell that should have outputs: it prints, or ends with a variable.
+SHOWING = re.compile(r"(?m)^(print|display|claim|summary|session\.describe)\(|^[\w.]+(\[[^=\n]*\])?\s*\Z")
+# A path on the author's machine; but warnings name a cell /tmp/ipykernel_1/2.py, or the like, on any machine.
 PRIVATE = re.compile(
     r"(?<![\w./+-])(?!/tmp/ipy)(file://)?(/(home|Users|root|tmp|mnt|media|private|Volumes|var/folders|workspaces)/[\w.-]"
     r"|[A-Z]:[\\/]+\w)[^\s'\"<>)&]*"
@@ -217,7 +217,7 @@ def findings_faults(path: Path, owner: str | None) -> Iterator[str]:
 def zip_name(assignment: Assignment, root: Path) -> str:
     """Return the name of a zip: of letters, digits, - and _, which every system and E-Learning accept."""
     group = ""
-    with contextlib.suppress(ValueError):  # which is one of the faults
+    with contextlib.suppress(ValueError):  # find_faults reports it
         group = session.read_group(root)[0]
     text = f"group {group}" if group else "without a group"
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
@@ -231,7 +231,7 @@ def collect_files(assignment: Assignment, root: Path, faults: list[str]) -> dict
         text = "Packed though the check found this:\n\n" + "".join(f"- {fault}\n" for fault in faults)
         files["NOT_IN_ORDER.txt"] = text.encode()
     for name in assignment.notebooks:
-        with contextlib.suppress(SubmissionError):  # which is one of the faults
+        with contextlib.suppress(SubmissionError):  # find_faults reports it
             files[f"notebooks/{name}.html"] = render_html(root / "notebooks" / f"{name}.ipynb")
     patterns = [*(f"notebooks/{name}.ipynb" for name in assignment.notebooks), *COMMON, *assignment.files]
     for path in (path for pattern in patterns for path in sorted(root.glob(pattern)) if is_wanted(path)):
@@ -240,7 +240,7 @@ def collect_files(assignment: Assignment, root: Path, faults: list[str]) -> dict
 
 
 def is_wanted(path: Path) -> bool:
-    """Leave out what editors, systems, Python and killed runs leave behind."""
+    """Tell whether a file goes into a zip: not what editors, systems, Python and killed runs leave behind."""
     return path.is_file() and path.suffix != ".pyc" and not path.name.startswith(".") and not path.name.endswith("~")
 
 
@@ -281,7 +281,7 @@ def write_zips(name: str, parts: list[dict[str, bytes]], to: Path) -> list[Path]
     Raises session.CannotSave where the disk is full or the folder read-only, and then leaves it as it was.
     """
     numbers = [f"_{number}-of-{len(parts)}" for number in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
-    earlier = re.compile(rf"{name}({NOT_IN_ORDER})?(_\d+-of-\d+)?\.zip")  # one in order outlasts one that is not
+    earlier = re.compile(rf"{name}({NOT_IN_ORDER})?(_\d+-of-\d+)?\.zip")  # what is in order also replaces what was not
     with session.saving(to):
         to.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=to, prefix=".packing-") as folder:

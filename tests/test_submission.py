@@ -170,8 +170,9 @@ def test_all_that_is_wrong_with_the_group_is_said_at_once(bundle):
 
 
 QUIET = [
-    "x = 1", "rows.append(3)", "%matplotlib inline", "figure;", "def f():\n    print(1)", '"""Text."""', "# nothing",
+    "x = 1", "t[0] = u[0]", "rows.append(3)", "%matplotlib inline", "figure;", "def f():\n    print(1)", "# nothing",
     "if not torch.cuda.is_available():\n    print('no GPU')", "with open('x', 'w') as file:\n    print(1, file=file)",
+    '"""Text."""',
 ]  # fmt: skip
 
 
