@@ -15,7 +15,7 @@ ROOT = session.ROOT
 BUDGETS = {"helpers": 2000, "doctor": 3000, "submission.py": 350}
 MODULE = 400  # lines
 # Not reached yet, in lines; whoever reaches a budget deletes its entry (the tests are strict).
-TOO_LONG = {"helpers": "2,417", "doctor": "3,211"}
+TOO_LONG = {"helpers": "2,400"}
 LONG_FUNCTIONS = {"helpers": "sweep.study and ensemble.train"}
 FUNCTION, MEDIAN = 40, 12  # lines, from `def` to the end, docstring and blank lines included
 
