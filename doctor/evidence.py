@@ -1,7 +1,7 @@
 """Evidence: what the doctor's rules look at, drawn from the records of a Watch, and the symptoms that they find."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -44,6 +44,7 @@ class Evidence:
             raise NotRun("No training pass was watched: the model has to be in training mode.")
         self.interventions = None if probe is None else Interventions(watch, probe, test)
         self.test = self.interventions and self.interventions.test
+        self.updated = [p for p in self.passes if p.updates]  # with a gradient or a step after them
         self.steps = self.count["steps"]
         self.final = self.passes[-max(FIRST, len(self.passes) // 5) :]
 
@@ -58,29 +59,15 @@ class Evidence:
         return found
 
     @property
-    def losses(self) -> list[float]:
-        return [p.loss for p in self.passes_with(lambda p: p.loss, LOSS)]
-
-    @property
     def width(self) -> int:
         """Outputs for each sample."""
         return self.passes_with(lambda p: p.width, LOSS)[0].width
-
-    @property
-    def compared(self) -> list[Pass]:
-        """The first passes, whose outputs were compared with probabilities."""
-        return self.passes_with(lambda p: p.rows_off, CLASSES)
 
     @property
     def class_counts(self) -> dict[int, int]:
         """How often each class came; raises NotRun where the loop does no classification, such as a regression."""
         self.passes_with(lambda p: p.guess_share, CLASSES)
         return self.watch.labels
-
-    @property
-    def updated(self) -> list[Pass]:
-        """The passes after which there was a gradient or a step."""
-        return [p for p in self.passes if p.updates]
 
     @cached_property
     def trained(self) -> dict[str, float]:
@@ -103,7 +90,8 @@ class Evidence:
         if not losses or max(self.count["steps"], self.count["losses"]) < PATIENCE:
             return ""
         if entropies := [p.cross_entropy for p in self.final if p.cross_entropy is not None]:
-            guessing = entropy(self.watch.labels.values())
+            shares = [count / self.watch.labels.total() for count in self.watch.labels.values()]
+            guessing = -sum(share * math.log(share) for share in shares)  # each class as often as it comes
             if not fmean(entropies) < (1 - LEARNED) * guessing + 0.01:
                 return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
         elif not fmean(final or [math.nan]) < (1 - LEARNED) * fmean(losses[:FIRST]):
@@ -179,11 +167,6 @@ class Evidence:
         shift = torch.linspace(-5, 5, outputs.shape[dim])
         shifted = outputs + (shift[:, None] if dim == 0 else shift)
         return close(self.loss_of(shifted, labels), self.loss_of(outputs, labels), 1e-5)
-
-
-def entropy(counts: Collection[int]) -> float:
-    """Return the loss, in nats, of predicting each class as often as it comes."""
-    return -sum(count / sum(counts) * math.log(count / sum(counts)) for count in counts)
 
 
 def total_norm(norms: Iterable[float]) -> float:
