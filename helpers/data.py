@@ -27,20 +27,19 @@ CLASSES = {
 }
 TIMEOUT = 15  # seconds without an answer from the server
 
-# MD5 sums of the unpacked files; torchvision knows those of the archives and of all CIFAR-10 files.
-IDX_MD5 = {
-    "MNIST": {
-        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-    },
-    "FashionMNIST": {
-        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-    },
+# What torchvision reads and downloads, below the root; and the MD5 sums of the files, read one after the other.
+FILES = {
+    name: [f"{name}/raw/{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+    for name in ("MNIST", "FashionMNIST")
+}
+ARCHIVES = {name: [f"{file}.gz" for file in files] for name, files in FILES.items()}
+BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
+FILES["CIFAR10"] = [f"cifar-10-batches-py/{file}" for file in BATCHES]
+ARCHIVES["CIFAR10"] = ["cifar-10-python.tar.gz"]
+MD5 = {
+    "MNIST": "017998840fb0ba3336e2cca627621f8d",
+    "FashionMNIST": "7fb138cd6dc7fb99e48ca6a5a22923b2",
+    "CIFAR10": "17334c8b874ac21198bbbcc18179dfee",
 }
 
 # The copies of each image of a sample, the one in place first, and the classes that look the same in a mirror.
@@ -152,9 +151,9 @@ def _cut_up(name: str, part: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the images uint8 (N, C, H, W) of a sheet, class after class, and their labels."""
     from PIL import Image
 
-    color, size = ("RGB", 32) if name == "CIFAR10" else ("L", 28)
-    pixels = torch.from_numpy(np.array(Image.open(_sheet(name, part)).convert(color)))  # (height, width[, 3])
-    rows = pixels.view(len(pixels) // size, size, -1, size, len(color) if color == "RGB" else 1)
+    mode, channels, size = ("RGB", 3, 32) if name == "CIFAR10" else ("L", 1, 28)
+    pixels = torch.from_numpy(np.array(Image.open(_sheet(name, part)).convert(mode)))  # (height, width[, 3])
+    rows = pixels.view(len(pixels) // size, size, -1, size, channels)
     images = rows.permute(0, 2, 4, 1, 3).flatten(0, 1)  # (N, C, H, W)
     return images, torch.arange(10).repeat_interleave(len(images) // 10)
 
@@ -168,10 +167,9 @@ def _shift(images: torch.Tensor, y: int, x: int) -> torch.Tensor:
 
 @functools.cache
 def _real(name: str, root: Path) -> ImageData:
-    files = _files(name)
-    if not any(os.path.exists(root / file) for file in files):
+    if not any(os.path.exists(root / file) for file in FILES[name]):
         _download(name, root)
-    _verify(name, root, files)  # CIFAR-10 comes as pickles: torchvision opens only what is verified
+    _verify(name, root)  # CIFAR-10 comes as pickles: torchvision opens only what is verified
     splits = []
     for train in (True, False):
         dataset = _dataset_class(name)(root, train=train)
@@ -181,35 +179,37 @@ def _real(name: str, root: Path) -> ImageData:
     return ImageData(name, CLASSES[name], "torchvision", *splits)
 
 
+def _dataset_class(name: str) -> type:
+    """Return torchvision's class, downloading from DATA_MIRROR where it is set.
+
+    It is made blind to the unverified `processed/*.pt` that its old versions left behind.
+    """
+    from torchvision import datasets
+
+    changes = {"_check_legacy_exist": lambda self: False}
+    if mirror := os.environ.get("DATA_MIRROR", "").rstrip("/"):
+        changes |= {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{ARCHIVES['CIFAR10'][0]}"}
+    return type(name, (getattr(datasets, name),), changes)
+
+
 def _download(name: str, root: Path) -> None:
     """Let torchvision download into a temporary folder inside `root`; move what is verified into place.
 
-    Archives that lie in `root` already are used. Raises DownloadError, and then leaves nothing behind.
+    Archives that lie in `root` are used where they are whole. Raises DownloadError, and then leaves nothing behind.
     """
-    files, archives = _files(name), _archives(name)
-    archives_here = {archive: md5 for archive, md5 in archives.items() if os.path.exists(root / archive)}
-    _verify(name, root, archives_here)
+    print(f"Downloading {name} (once) ...", flush=True)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary, _bounded_and_quiet():
             new = Path(temporary)
-            for archive in archives_here:
+            for archive in (file for file in ARCHIVES[name] if os.path.exists(root / file)):
                 (new / archive).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(root / archive, new / archive)
-            if len(archives_here) < len(archives):
-                print(f"Downloading {name} (once) ...", flush=True)
-            with _bounded_and_quiet():
-                _dataset_class(name)(new, download=True)
-            _verify(name, new, files)
-            for archive in archives:
-                (new / archive).unlink(missing_ok=True)
-            folder = _folder(name)
-            (root / folder).parent.mkdir(exist_ok=True)
-            try:
-                os.replace(new / folder, root / folder)  # in one step: nobody ever sees a half-filled folder ...
-            except OSError:  # ... unless there is one already, with archives or from a process that was faster
-                for file in files:
-                    os.replace(new / file, root / file)
+            _dataset_class(name)(new, download=True)
+            _verify(name, new)
+            for file in FILES[name]:
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(new / file, root / file)
     except Exception as error:  # of the network, the server, the disk: the reason is passed on
         reason = textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" [...]")
         raise DownloadError(
@@ -230,55 +230,16 @@ def _bounded_and_quiet():
         socket.setdefaulttimeout(before)
 
 
-def _verify(name: str, root: Path, files: dict[str, str]) -> None:
-    """Raise DamagedDataError for the first of `files` (path below root -> MD5 sum) that is not as published."""
-    for file, md5 in files.items():
-        path = root / file
+def _verify(name: str, root: Path) -> None:
+    """Raise DamagedDataError where a file is missing or the files are not those that were published."""
+    digest, fault = hashlib.md5(usedforsecurity=False), ""
+    for path in (root / file for file in FILES[name]):
         try:
-            content = path.read_bytes()
-            if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
-                continue
-            fault = f"is damaged ({len(content):,} bytes whose MD5 sum is not {md5})"
-        except FileNotFoundError:
-            fault = f"is missing among the other files of {name}"
+            digest.update(path.read_bytes())
         except OSError as error:
-            fault = f"cannot be read ({error.strerror})"
-        useless = f"the folder {session.shown(root / _folder(name))}" if file in _files(name) else "it"
-        advice = f"put the published file back, or delete {useless} and run again"
-        raise DamagedDataError(f"{session.shown(path)} {fault}: {advice}.")
-
-
-def _dataset_class(name: str) -> type:
-    """Return torchvision's class, downloading from DATA_MIRROR where it is set.
-
-    It is made blind to the unverified `processed/*.pt` that its old versions left behind.
-    """
-    from torchvision import datasets
-
-    changes = {"_check_legacy_exist": lambda self: False}
-    if mirror := os.environ.get("DATA_MIRROR", "").rstrip("/"):
-        changes |= {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{datasets.CIFAR10.filename}"}
-    return type(name, (getattr(datasets, name),), changes)
-
-
-def _folder(name: str) -> str:
-    """Return the folder of the files, as torchvision has it."""
-    return "cifar-10-batches-py" if name == "CIFAR10" else f"{name}/raw"
-
-
-def _files(name: str) -> dict[str, str]:
-    """Return path below the root -> MD5 sum of each file that torchvision reads."""
-    if name == "CIFAR10":
-        cifar = _dataset_class(name)
-        sums = {**dict(cifar.train_list), **dict(cifar.test_list), cifar.meta["filename"]: cifar.meta["md5"]}
-    else:
-        sums = IDX_MD5[name]
-    return {f"{_folder(name)}/{file}": md5 for file, md5 in sums.items()}
-
-
-def _archives(name: str) -> dict[str, str]:
-    """Return path below the root -> MD5 sum of each archive that torchvision downloads."""
-    dataset_class = _dataset_class(name)
-    if name == "CIFAR10":
-        return {dataset_class.filename: dataset_class.tgz_md5}
-    return {f"{_folder(name)}/{file}": md5 for file, md5 in dataset_class.resources}
+            fault = fault or f"{path.name} cannot be read: {error.strerror}"
+    if fault or digest.hexdigest() != MD5[name]:
+        raise DamagedDataError(
+            f"{session.shown(path.parent)} is damaged ({fault or 'the MD5 sum of its files is another'}): put the "
+            "published files there, or delete the folder and run again."
+        )
