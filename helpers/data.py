@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from helpers import session
 
@@ -135,34 +136,22 @@ def _sheet(name: str, part: str) -> Path:
 @functools.cache
 def _sample(name: str) -> ImageData:
     """Make data of the usual sizes from the sheets: in each copy of the sample all images are shifted alike."""
+    mode, channels, size = ("RGB", 3, 32) if name == "CIFAR10" else ("L", 1, 28)
     splits = []
     for part in ("train", "test"):
-        images, labels = _cut_up(name, part)
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-        images, labels = images[order], labels[order]
-        mirror = torch.isin(labels, torch.tensor(MIRRORED[name], dtype=torch.int64)).view(-1, 1, 1, 1)
-        mirrored = torch.where(mirror, images.flip(3), images)
-        copies = [_shift(mirrored if (y + x) % 2 else images, y, x) for y, x in SHIFTS]
+        with Image.open(_sheet(name, part)) as sheet:  # class after class, row by row
+            tiles = torch.from_numpy(np.array(sheet.convert(mode))).unflatten(0, (-1, size))
+        images = tiles.view(*tiles.shape[:2], -1, size, channels).permute(0, 2, 4, 1, 3).flatten(0, 1)  # (N, C, H, W)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        images, labels = images[order], order // (len(order) // 10)
+        mirrored = images.clone()
+        for label in MIRRORED[name]:
+            mirrored[labels == label] = images[labels == label].flip(3)
+        places = torch.arange(size)  # what comes in repeats the edge
+        rows = {shift: (places - shift).clamp(0, size - 1) for shift in range(-2, 3)}
+        copies = [(mirrored if (y + x) % 2 else images)[:, :, rows[y]][..., rows[x]] for y, x in SHIFTS]
         splits += [torch.cat(copies), labels.repeat(len(SHIFTS))]
     return ImageData(name, CLASSES[name], "sample", *splits)
-
-
-def _cut_up(name: str, part: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the images uint8 (N, C, H, W) of a sheet, class after class, and their labels."""
-    from PIL import Image
-
-    mode, channels, size = ("RGB", 3, 32) if name == "CIFAR10" else ("L", 1, 28)
-    pixels = torch.from_numpy(np.array(Image.open(_sheet(name, part)).convert(mode)))  # (height, width[, 3])
-    rows = pixels.view(len(pixels) // size, size, -1, size, channels)
-    images = rows.permute(0, 2, 4, 1, 3).flatten(0, 1)  # (N, C, H, W)
-    return images, torch.arange(10).repeat_interleave(len(images) // 10)
-
-
-def _shift(images: torch.Tensor, y: int, x: int) -> torch.Tensor:
-    """Move images (N, C, H, W) by some pixels; what comes in repeats the edge."""
-    height, width = images.shape[2:]
-    rows, columns = (torch.arange(height) - y).clamp(0, height - 1), (torch.arange(width) - x).clamp(0, width - 1)
-    return images[:, :, rows][:, :, :, columns]
 
 
 @functools.cache
@@ -180,16 +169,12 @@ def _real(name: str, root: Path) -> ImageData:
 
 
 def _dataset_class(name: str) -> type:
-    """Return torchvision's class, downloading from DATA_MIRROR where it is set.
-
-    It is made blind to the unverified `processed/*.pt` that its old versions left behind.
-    """
+    """Return torchvision's class, downloading from DATA_MIRROR where it is set."""
     from torchvision import datasets
 
-    changes = {"_check_legacy_exist": lambda self: False}
-    if mirror := os.environ.get("DATA_MIRROR", "").rstrip("/"):
-        changes |= {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{ARCHIVES['CIFAR10'][0]}"}
-    return type(name, (getattr(datasets, name),), changes)
+    mirror = os.environ.get("DATA_MIRROR", "").rstrip("/")
+    addresses = {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{ARCHIVES['CIFAR10'][0]}"}
+    return type(name, (getattr(datasets, name),), addresses if mirror else {})
 
 
 def _download(name: str, root: Path) -> None:
@@ -198,48 +183,39 @@ def _download(name: str, root: Path) -> None:
     Archives that lie in `root` are used where they are whole. Raises DownloadError, and then leaves nothing behind.
     """
     print(f"Downloading {name} (once) ...", flush=True)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary, _bounded_and_quiet():
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
             new = Path(temporary)
             for archive in (file for file in ARCHIVES[name] if os.path.exists(root / file)):
                 (new / archive).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(root / archive, new / archive)
-            _dataset_class(name)(new, download=True)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # no bars
+                _dataset_class(name)(new, download=True)
             _verify(name, new)
             for file in FILES[name]:
                 (root / file).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(new / file, root / file)
     except Exception as error:  # of the network, the server, the disk: the reason is passed on
         reason = textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" [...]")
-        raise DownloadError(
-            f"{name} is not in {session.shown(root)} and cannot be downloaded ({reason}): put the files there as "
-            "data/README.md says, or run again with a network."
-        ) from error
-
-
-@contextlib.contextmanager
-def _bounded_and_quiet():
-    """Bound each wait for a server, and keep progress bars out of the notebook."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
+        problem = f"{name} is not in {session.shown(root)} and cannot be downloaded ({reason})"
+        advice = "put the files there as data/README.md says, or run again with a network"
+        raise DownloadError(f"{problem}: {advice}.") from error
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(timeout)
 
 
 def _verify(name: str, root: Path) -> None:
     """Raise DamagedDataError where a file is missing or the files are not those that were published."""
-    digest, fault = hashlib.md5(usedforsecurity=False), ""
-    for path in (root / file for file in FILES[name]):
-        try:
-            digest.update(path.read_bytes())
-        except OSError as error:
-            fault = fault or f"{path.name} cannot be read: {error.strerror}"
-    if fault or digest.hexdigest() != MD5[name]:
-        raise DamagedDataError(
-            f"{session.shown(path.parent)} is damaged ({fault or 'the MD5 sum of its files is another'}): put the "
-            "published files there, or delete the folder and run again."
-        )
+    digest, folder = hashlib.md5(usedforsecurity=False), (root / FILES[name][0]).parent
+    try:
+        for file in FILES[name]:
+            digest.update((root / file).read_bytes())
+        fault = "" if digest.hexdigest() == MD5[name] else "the MD5 sum of its files is another"
+    except OSError as error:
+        fault = f"{Path(error.filename).name} cannot be read: {error.strerror}"
+    if fault:
+        advice = "put the published files there, or delete the folder and run again"
+        raise DamagedDataError(f"{session.shown(folder)} is damaged ({fault}): {advice}.")

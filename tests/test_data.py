@@ -144,16 +144,6 @@ def test_unknown_name():
     assert is_one_sentence(str(caught.value))
 
 
-def test_unverified_cache_of_old_torchvision_is_not_read(tmp_path, monkeypatch):
-    files = tiny_files("MNIST")
-    monkeypatch.setitem(data.MD5, "MNIST", hashlib.md5(b"".join(files.values())).hexdigest())
-    write(tmp_path, files)
-    (tmp_path / "MNIST/processed").mkdir()
-    for file in ("training.pt", "test.pt"):
-        torch.save((torch.zeros(1, 28, 28), torch.zeros(1)), tmp_path / "MNIST/processed" / file)
-    assert len(data.load("MNIST", tmp_path).train_images) == TRAIN
-
-
 # --- the split --------------------------------------------------------------------------------------------------------
 
 SPLIT = """
