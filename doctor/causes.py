@@ -87,5 +87,4 @@ nan: Numbers that are not finite appear, and nothing before explains them.
     Look at the first place that the report names: 0 / 0, log(0), sqrt at 0, or NaN in the data.
 """
 
-ENTRIES = re.findall(r"(?m)^(\S+): (.+)\n    (.+)$", VOCABULARY)
-CAUSES = {name: Cause(definition, fix) for name, definition, fix in ENTRIES}
+CAUSES = {name: Cause(*texts) for name, *texts in re.findall(r"(?m)^(\S+): (.+)\n    (.+)$", VOCABULARY)}

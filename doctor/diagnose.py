@@ -30,8 +30,7 @@ class Doctor:
     """Watch a loop, every `every`-th step of it and the first ones; a context manager, or until `close`.
 
     It changes nothing in the loop, and what it cannot watch stands in the report. Not covered: a model that another
-    one's loss uses, too, as in a GAN; what is in order there would be called a fault. Raises ValueError for `every`
-    below 1.
+    one's loss uses, too, as in a GAN, where it would see faults. Raises ValueError for `every` below 1.
     """
 
     def __init__(self, model: nn.Module, loss_fn, optimizer, every: int = 1):
@@ -51,10 +50,9 @@ class Doctor:
     def report(self, probe=None, test=None) -> Report:
         """Return what the watched steps show, so far.
 
-        `probe`: (inputs (N, ...), targets (N, ...)) as the loop gives them to the model, or a DataLoader, some 1,000 to
-        4,000 samples; they allow experiments on copies, which take seconds. `test`: the same of unseen data. Models of
-        several inputs are judged without. Raises ValueError for a probe that is no such pair, or has fewer than 100
-        samples.
+        `probe`: (inputs (N, ...), targets (N, ...)) as the loop gives them to the model, or a DataLoader, of some 1,000
+        samples or more, for experiments on copies, which take seconds. `test`: the same of unseen data. Models of
+        several inputs are judged without. Raises ValueError for a probe that is no such pair, or below 100 samples.
         """
         errors = tuple(self.watch.errors)
         try:
@@ -69,8 +67,7 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
     """Give the gradients back at the end: a loss that knows the model by name would change them in an experiment."""
     kept = {p: p.grad for p in model.parameters()}
     try:
-        for p in kept:
-            p.grad = None
+        model.zero_grad()
         yield
     finally:
         for p, gradient in kept.items():
@@ -111,8 +108,7 @@ def find_symptoms(evidence: Evidence) -> dict[str, Symptom | Check]:
 
 def certain_causes(found: dict[str, Symptom | Check]) -> list[str]:
     """Return the causes with a certain symptom, in the order of RULES."""
-    certain = {cause for cause, result in found.items() if isinstance(result, Symptom) and result.certain}
-    return [rule.cause for rule in RULES if rule.cause in certain]
+    return [rule.cause for rule in RULES if isinstance(r := found.get(rule.cause), Symptom) and r.certain]
 
 
 def find_symptom(rule: Rule, evidence: Evidence, explained: list[str]) -> Symptom | Check:
@@ -131,11 +127,11 @@ def find_symptom(rule: Rule, evidence: Evidence, explained: list[str]) -> Sympto
 def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]) -> Finding | Check:
     """Return a finding where a symptom is certain, proven, or goes with impaired learning; otherwise a note."""
 
-    def result(is_finding, text: str, gain: float = 0.0, change: Change | None = None) -> Finding | Check:
+    def result(is_finding, text: str, change: Change | None = None) -> Finding | Check:
         text = f"{symptom.evidence}; {text}" if text else symptom.evidence
         if not is_finding:
             return Check(rule.cause, Outcome.NOTE, text)
-        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, gain, change)
+        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change)
 
     if symptom.certain:
         return result(True, "")
@@ -150,7 +146,7 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
         return result(evidence.impaired, shorten(text, 200, placeholder=" ..."))
     if change is None:
         return result(False, "its fix does not help")
-    return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", gain, change)
+    return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change)
 
 
 def prove(rule: Rule, trials: Interventions) -> tuple[Change | None, float]:

@@ -1,7 +1,7 @@
 """Evidence: what the doctor's rules look at, drawn from the records of a Watch, and the symptoms that they find."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from doctor.checks.verdict import NotRun, Status, Verdict
 from doctor.records import FirstWeight, Pass, Place
 from doctor.sandbox import Interventions, undisturbed
 from doctor.watch import FIRST, Watch
@@ -19,10 +20,6 @@ LEARNED = 0.1  # of the labels' entropy: if less of it is gone after PATIENCE st
 
 LOSS = "the loss: call doctor.loss_fn in the loop"
 CLASSES = "outputs (B, C) and class indices"
-
-
-class NotRun(Exception):
-    """The reason why a rule cannot judge."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,7 @@ class Evidence:
             raise NotRun("No training pass was watched: the model has to be in training mode.")
         self.interventions = None if probe is None else Interventions(watch, probe, test)
         self.test = self.interventions and self.interventions.test
+        self.updated = [p for p in self.passes if p.updates]  # with a gradient or a step after them
         self.steps = self.count["steps"]
         self.final = self.passes[-max(FIRST, len(self.passes) // 5) :]
 
@@ -61,29 +59,15 @@ class Evidence:
         return found
 
     @property
-    def losses(self) -> list[float]:
-        return [p.loss for p in self.passes_with(lambda p: p.loss, LOSS)]
-
-    @property
     def width(self) -> int:
         """Outputs for each sample."""
         return self.passes_with(lambda p: p.width, LOSS)[0].width
-
-    @property
-    def compared(self) -> list[Pass]:
-        """The first passes, whose outputs were compared with probabilities."""
-        return self.passes_with(lambda p: p.rows_off, CLASSES)
 
     @property
     def class_counts(self) -> dict[int, int]:
         """How often each class came; raises NotRun where the loop does no classification, such as a regression."""
         self.passes_with(lambda p: p.guess_share, CLASSES)
         return self.watch.labels
-
-    @property
-    def updated(self) -> list[Pass]:
-        """The passes after which there was a gradient or a step."""
-        return [p for p in self.passes if p.updates]
 
     @cached_property
     def trained(self) -> dict[str, float]:
@@ -106,7 +90,8 @@ class Evidence:
         if not losses or max(self.count["steps"], self.count["losses"]) < PATIENCE:
             return ""
         if entropies := [p.cross_entropy for p in self.final if p.cross_entropy is not None]:
-            guessing = entropy(self.watch.labels.values())
+            shares = [count / self.watch.labels.total() for count in self.watch.labels.values()]
+            guessing = -sum(share * math.log(share) for share in shares)  # each class as often as it comes
             if not fmean(entropies) < (1 - LEARNED) * guessing + 0.01:
                 return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
         elif not fmean(final or [math.nan]) < (1 - LEARNED) * fmean(losses[:FIRST]):
@@ -184,11 +169,6 @@ class Evidence:
         return close(self.loss_of(shifted, labels), self.loss_of(outputs, labels), 1e-5)
 
 
-def entropy(counts: Collection[int]) -> float:
-    """Return the loss, in nats, of predicting each class as often as it comes."""
-    return -sum(count / sum(counts) * math.log(count / sum(counts)) for count in counts)
-
-
 def total_norm(norms: Iterable[float]) -> float:
     """Return the norm of all tensors together, without those that are NaN."""
     return math.sqrt(sum(norm**2 for norm in norms if not math.isnan(norm)))
@@ -200,9 +180,9 @@ def often(flags: Iterable[bool]) -> bool:
     return 2 * sum(flags) > len(flags)
 
 
-def fires(verdict) -> bool:
-    """Tell whether a check of doctor.checks fires; raises NotRun where it could not judge."""
-    if str(verdict.verdict) == "not run":
+def fires(verdict: Verdict) -> bool:
+    """Tell whether a check fires; raises NotRun where it could not judge."""
+    if verdict.verdict is Status.NOT_RUN:
         raise NotRun(verdict.advice)
     return verdict.fires
 

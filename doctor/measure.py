@@ -77,9 +77,6 @@ def norms(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(tensors, found, strict=True))
 
 
-# ---- calls of functions
-
-
 def function_name(function) -> str:
     """Return the plain name of a torch function or method: `relu_` works in place, `__matmul__` is @."""
     return getattr(function, "__name__", "").strip("_")
@@ -95,9 +92,6 @@ def is_activation(name: str, args: tuple, kwargs: dict) -> bool:
     low, high = (*args[1:3], None, None)[:2]
     low, high = kwargs.get("min", low), kwargs.get("max", high)
     return isinstance(low, (int, float)) and low == 0 and high is None
-
-
-# ---- outputs and targets of classification
 
 
 def class_labels(targets) -> Tensor | None:

@@ -1,7 +1,6 @@
 """Records of what a watched training pass shows, and the recorder of a forward pass, which fills a part of them.
 
-While a pass is watched, tensors of one element stand where numbers are said to, still on their device; `fetch` puts
-numbers in their place, all at once.
+While a pass is watched, tensors of one element, still on their device, stand for numbers, until `fetch` gets them all.
 """
 
 import math
@@ -110,9 +109,10 @@ def layer_of(parameter: str) -> str:
 
 
 def fetch(records: Iterable) -> None:
-    """Put numbers in place of the tensors of one element that records hold, fetched from their device all at once."""
-    found = [(vars(r), key, value) for r in records for key, value in vars(r).items() if isinstance(value, Tensor)]
-    if found:
+    """Put numbers in place of the tensors of one element that records hold, fetched from each device all at once."""
+    everywhere = [(vars(r), key, value) for r in records for key, value in vars(r).items() if isinstance(value, Tensor)]
+    for device in {tensor.device for *_, tensor in everywhere}:
+        found = [entry for entry in everywhere if entry[2].device == device]
         numbers = torch.stack([t if t.dtype == torch.float32 else t.float() for *_, t in found]).tolist()
         for (record, key, _), number in zip(found, numbers, strict=True):
             record[key] = number
@@ -129,15 +129,8 @@ def first_weights(parameters: Mapping[str, Tensor]) -> list[FirstWeight]:
     return records
 
 
-# ---- what goes into layers and comes out of activation functions
-
-
 def record(model: nn.Module, inputs: Tensor) -> list[Place]:
-    """Return what a forward pass without gradients meets, in the order of calls, be it of modules or of functions.
-
-    The mode of the model is the caller's; places are those of layers (linear, convolution, matrix product) and of
-    activation functions, and all their numbers are measured.
-    """
+    """Return the places that a forward pass without gradients meets, in the order of calls of modules or functions."""
     with torch.no_grad(), Recorder() as recorder:
         model(inputs)
     fetch(recorder.places)

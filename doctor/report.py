@@ -19,16 +19,15 @@ PAGE = """<!DOCTYPE html>
 """
 
 
-class Outcome(Enum):
-    """What became of a check."""
+class Outcome(str, Enum):
+    """What a rule has come to."""
 
     FINDING = "finding"
     NOTE = "note"  # a symptom alone: it learns, or its fix does not help
     NOTHING = "nothing"
     SKIPPED = "skipped"
 
-    def __str__(self) -> str:
-        return self.value
+    __str__ = str.__str__
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,7 @@ class Finding:
     step: int
     evidence: str
     certain: bool  # the symptom cannot be there without the cause
-    gain: float = 0.0  # of the accuracy, by the experiment that proves it
-    change: Change | None = None  # of this experiment
+    change: Change | None = None  # the experiment that proves it
 
     @property
     def fix(self) -> str:
@@ -99,15 +97,12 @@ class Report:
         html = [f"<p><b>{escape(self.headline)}</b></p>"]
         for f in self.findings:
             where = f" at <code>{escape(f.layer)}</code>" if f.layer else ""
-            html.append(
-                f"<p><b>{f.cause}</b>{where}, from step {f.step} on<br>"
-                f"{escape(f.evidence)}.<br><i>Fix:</i> {escape(f.fix)}</p>"
-            )
+            html.append(f"<p><b>{f.cause}</b>{where}, from step {f.step} on<br>{escape(f.evidence)}.<br>")
+            html.append(f"<i>Fix:</i> {escape(f.fix)}</p>")
         html += [f"<p>Not watched: {escape(error)}</p>" for error in self.not_watched]
-        rows = "".join(f"<tr><td>{c.cause}</td><td>{c.outcome}</td><td>{escape(c.text)}</td></tr>" for c in self.checks)
-        head = "<tr><th>cause</th><th>check</th><th></th></tr>"
-        table = f"<table class='doctor'>{head}{rows}</table>"
-        return "".join([*html, f"{STYLE}<details><summary>All checks</summary>{table}</details>"])
+        rows = [f"<tr><td>{c.cause}</td><td>{c.outcome}</td><td>{escape(c.text)}</td></tr>" for c in self.checks]
+        table = ["<table class='doctor'><tr><th>cause</th><th>check</th><th></th></tr>", *rows, "</table>"]
+        return "".join([*html, STYLE, "<details><summary>All checks</summary>", *table, "</details>"])
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write the report as one HTML page that needs nothing else, and return its path.

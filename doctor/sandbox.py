@@ -27,12 +27,9 @@ SAMPLES = 300  # on which distributions are measured: a share is then known to 3
 BATCH = 32  # of a short training
 STEPS = 60  # of it: most leave the first guess, one class for all, and it is little for a CPU
 ROUNDS = 5  # of STEPS for those that are slow to leave it
-
 LONGEST = 300  # steps of an intervention: what helps at all shows in them, and they take a second
 PROBED = 4000  # samples of the probe that are used; a quarter judges, so that accuracies are known to 1.5 points
 LEAST = 100  # samples of a probe
-
-# ---- data
 
 
 class Data(NamedTuple):
@@ -80,9 +77,6 @@ class Data(NamedTuple):
         for _ in range(steps):
             index = torch.randint(len(self.inputs), (BATCH,), generator=generator).to(self.inputs.device)
             yield self.inputs[index], self.targets[index]
-
-
-# ---- copies, and steps with them
 
 
 @contextlib.contextmanager
@@ -154,20 +148,17 @@ def update_ratios(model: nn.Module, step: Callable[[], object]) -> dict[str, flo
     return {name: update_ratio(old, p).item() for name, (p, old) in before.items()}
 
 
-def train(model: nn.Module, loss_fn, optimizer, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+def train(model, loss_fn, optimizer, batches: Iterable[tuple[Tensor, Tensor]], step=ordinary_step) -> None:
     """Train in place, in training mode, one step for each batch."""
     model.train()
     for batch in batches:
-        ordinary_step(model, loss_fn, optimizer, *batch)
+        step(model, loss_fn, optimizer, *batch)
 
 
 def loss_of(model: nn.Module, loss_fn, inputs: Tensor, targets: Tensor) -> float:
     """Return the loss in the mode that the model is in, without recording a gradient."""
     with torch.no_grad():
         return float(loss_fn(model(inputs), targets))
-
-
-# ---- trainings with one thing changed
 
 
 @dataclass(frozen=True)
@@ -198,9 +189,8 @@ REFERENCE = Change(weights="sound", inputs="scaled", dropout=0.3, trained="all",
 class Interventions:
     """Trainings of copies on a part of the probe (inputs (N, ...), targets (N, ...)), scored on the rest of it.
 
-    Raises ValueError for fewer than LEAST samples, or data that are no two tensors of the same length. The score is the
-    accuracy, with `recall` its mean over classes; where targets are no class indices, the share of the first loss that
-    is taken off.
+    The score is the accuracy, with `recall` its mean over classes; where targets are no class indices, the share of the
+    first loss that is gone. Raises ValueError for fewer than LEAST samples, or no two tensors of the same length.
     """
 
     def __init__(self, watch, probe, test=None):
@@ -209,7 +199,8 @@ class Interventions:
         sizes = [p.size for p in passes if p.size is not None]
         self.batch = int(np.median(sizes)) if sizes else BATCH
         self.steps = min(max(1, watch.count["steps"], watch.count["losses"]), LONGEST)
-        self.rates = typical_rates([p.rates for p in passes])
+        rates = zip(*(p.rates for p in passes if len(p.rates) == len(passes[-1].rates)), strict=True)
+        self.rates = [sorted(column)[len(column) // 2] for column in rates]  # medians, as a schedule may end near 0
         self.moved = frozenset(update.name for p in passes for update in p.updates if update.change > 0)
         with undisturbed():
             inputs, targets = Data.of(probe, watch.model).sample(PROBED)
@@ -330,12 +321,6 @@ def train_all(model: nn.Module, optimizer, rate: float) -> None:
     if left_out := [p for p in model.parameters() if id(p) not in known]:
         optimizer.add_param_group({"params": left_out, "lr": rate})
     model.requires_grad_(True)
-
-
-def typical_rates(rates: list[list[float]]) -> list[float]:
-    """Return the median of each group's rates, which a schedule may have ended near 0."""
-    columns = zip(*(row for row in rates if len(row) == len(rates[-1])), strict=True)
-    return [sorted(column)[len(column) // 2] for column in columns]
 
 
 def labels_of(outputs, targets) -> Tensor | None:

@@ -14,10 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from doctor.measure import are_classes, class_labels, norms
-from doctor.records import Pass, Place, Recorder, Update, fetch, first_weights, record
+from doctor.records import Pass, Recorder, Update, fetch, first_weights
 from doctor.sandbox import copies
-
-__all__ = ["FIRST", "Pass", "Place", "Update", "Watch", "record"]
 
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
 
@@ -74,7 +72,7 @@ class Watch:
     def _add_hooks(self, loss_fn) -> None:
         if isinstance(loss_fn, nn.Module):
             self.loss_fn, self.plain_loss = loss_fn, copies(loss_fn)[0]
-            self._hooks.append(loss_fn.register_forward_hook(self._after_loss_module, with_kwargs=True))
+            self._hooks.append(loss_fn.register_forward_hook(self._after_loss, with_kwargs=True))
         else:
             self.loss_fn, self.plain_loss = self._watched(loss_fn), loss_fn
         self._hooks.append(self.model.register_forward_pre_hook(self._before_forward))
@@ -161,16 +159,14 @@ class Watch:
         @functools.wraps(loss_fn)
         def watched(*args, **kwargs):
             loss = loss_fn(*args, **kwargs)
-            self._after_loss(loss, *args, *kwargs.values())
+            self._after_loss(loss_fn, args, kwargs, loss)
             return loss
 
         return watched
 
-    def _after_loss_module(self, module, args, kwargs, loss):
-        self._after_loss(loss, *args, *kwargs.values())
-
     @_safely
-    def _after_loss(self, loss, outputs, targets, *_):
+    def _after_loss(self, loss_fn, args, kwargs, loss):
+        outputs, targets = (*args, *kwargs.values())[:2]
         if not (isinstance(loss, Tensor) and loss.requires_grad):
             return  # an evaluation
         self.count["losses"] += 1

@@ -586,17 +586,6 @@ def test_gradients_layer_by_layer():
     assert table.parameter.tolist() == ["0.weight", "3.weight"] and (table.gradient > 0).all()
 
 
-def test_top_predictions_over_training():
-    model = he(mlp(32))
-    firsts = checks.top_predictions(model, cross_entropy, VECTORS, k=1, steps=3)
-    assert firsts.shape == (4, CLASSES) and firsts.sum(axis=1).tolist() == pytest.approx([1] * 4)
-    thirds = checks.top_predictions(model, cross_entropy, VECTORS, sgd(0.1)(model), k=3, steps=3)
-    assert thirds.sum(axis=1).tolist() == pytest.approx([3] * 4)
-    with torch.no_grad():
-        expected = (model(X).argmax(1)[:, None] == torch.arange(CLASSES)).float().mean(0)
-    assert (firsts.loc[0] - expected.numpy()).abs().max() < 0.1  # of a part of the samples
-
-
 # ---- what cannot be judged, and why
 
 
@@ -729,7 +718,6 @@ def test_the_callers_things_stay_as_they_are():
     with torch.no_grad():
         first = checks.run(model, cross_entropy, data, optimizer, **given)
         checks.shapes(model, data[0]), checks.activations(model, data[0]), checks.gradients(model, cross_entropy, data)
-        checks.top_predictions(model, cross_entropy, data, optimizer, steps=2)
         single = checks.overfit_tiny(model, cross_entropy, data, optimizer)
     after, *rest_after = state()
     assert all(map(torch.equal, tensors, after)) and rest[:2] == rest_after[:2] and rest[2] is rest_after[2]

@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam
 
 from doctor import measure
-from doctor.watch import FIRST, Watch, record
+from doctor.records import record
+from doctor.watch import FIRST, Watch
 
 X = torch.rand(96, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.randint(4, (96,), generator=torch.Generator().manual_seed(1))

@@ -49,7 +49,6 @@ from doctor.checks.training import (
     label_frequency,
     overfit_tiny,
     parameters_move,
-    top_predictions,
     train_eval_gap,
     update_ratio,
     zero_inputs,
@@ -57,40 +56,17 @@ from doctor.checks.training import (
 from doctor.checks.verdict import NotRun, Status, Verdict
 from doctor.sandbox import Data, undisturbed
 
-__all__ = ["CHECKS", "NotRun", "Status", "Verdict", "activations", "gradients", "run", "shapes", "top_predictions"]
+__all__ = ["CHECKS", "NotRun", "Status", "Verdict", "activations", "gradients", "run", "shapes"]
 
-CHECKS = {  # in the order of debugging
-    function.__name__.replace("_", " "): function
-    for function in (
-        input_scale,
-        label_range,
-        label_balance,
-        labels_fit_inputs,
-        duplicates,
-        train_test_moments,
-        output_shape,
-        samples_independent,
-        loss_function,
-        loss_is_mean,
-        softmax_before_loss,
-        initial_loss,
-        regularization,
-        dead_units,
-        saturation,
-        signal,
-        nonlinearity,
-        gradient_check,
-        gradient_flow,
-        eval_repeatable,
-        parameters_move,
-        gradients_zeroed,
-        update_ratio,
-        overfit_tiny,
-        zero_inputs,
-        train_eval_gap,
-        label_frequency,
-    )
-}
+CHECKS = {function.__name__.replace("_", " "): function for function in (  # in the order of debugging
+    input_scale, label_range, label_balance, labels_fit_inputs, duplicates, train_test_moments,
+    output_shape, samples_independent,
+    loss_function, loss_is_mean, softmax_before_loss, initial_loss, regularization,
+    dead_units, saturation, signal, nonlinearity,
+    gradient_check, gradient_flow,
+    eval_repeatable, parameters_move, gradients_zeroed, update_ratio,
+    overfit_tiny, zero_inputs, train_eval_gap, label_frequency,
+)}  # fmt: skip
 
 
 @functools.cache
@@ -115,17 +91,14 @@ def _table_class() -> type:
     return Table
 
 
-def run(
-    model, loss_fn, data, optimizer=None, train_step=None, evaluate=None, penalty=None, only=None
-) -> "pandas.DataFrame":  # noqa: F821 (imported where it is needed)
+def run(model, loss_fn, data, optimizer=None, train_step=None, evaluate=None, penalty=None, only=None):
     """Run all checks; return a DataFrame of their verdicts, a row for each, in the order in which one would debug.
 
     `loss_fn(outputs, targets)` gives a tensor of one element. The rest is optional, and checks that need what is not
     given are "not run": the `optimizer` of the model's parameters; the student's own step
     `train_step(model, loss_fn, optimizer, inputs, targets)`, the ordinary one if None; their own
     `evaluate(model, inputs, targets)` -> number; and their own `penalty(model, strength)` -> tensor. `only`: the names
-    of some checks, to run no others.
-    Raises ValueError for data that are empty, or whose lengths differ.
+    of some checks, to run no others. Raises ValueError for data that are empty, or whose lengths differ.
     """
     with undisturbed():
         data = Data.of(data, model)

@@ -6,15 +6,7 @@ from collections import Counter
 import torch
 from torch.nn.functional import one_hot
 
-from doctor.checks.verdict import (
-    NotRun,
-    Verdict,
-    check,
-    class_outputs,
-    require,
-    standard_errors,
-    verdict,
-)
+from doctor.checks.verdict import NotRun, Verdict, check, class_outputs, require, standard_errors, verdict
 from doctor.records import record
 from doctor.sandbox import quiet
 

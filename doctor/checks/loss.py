@@ -2,31 +2,33 @@
 
 import copy
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from doctor.checks.verdict import (
-    NotRun,
-    Verdict,
-    are_probabilities,
-    check,
-    class_outputs,
-    losses_in_order,
-    losses_of_made_up,
-    nudged,
-    verdict,
-)
+from doctor.checks.verdict import NotRun, Verdict, are_probabilities, check, class_outputs, nudged, verdict
 from doctor.sandbox import BATCH, Data, adam, copies, ordinary_step, quiet, undisturbed
+
+
+def losses_of_made_up(loss_fn, outputs: Tensor, targets: Tensor) -> tuple[float, float, float]:
+    """Return the losses of right, undecided and wrong predictions: probabilities if outputs (B, C) are, or logits."""
+    right = one_hot(targets.long(), outputs.shape[1]).to(outputs) * 10
+    made_up = (z.log_softmax(1) for z in (right, 0 * right, right.roll(1, dims=1)))
+    return tuple(float(loss_fn(z.exp() if are_probabilities(outputs) else z, targets)) for z in made_up)
+
+
+def losses_in_order(loss_fn, outputs: Tensor, targets: Tensor) -> tuple[float, float, float]:
+    """Return these losses, but of probabilities where only those grow from right to wrong, as in a squared error."""
+    forms = [losses_of_made_up(loss_fn, like, targets) for like in (outputs, outputs.softmax(1))]
+    return next((losses for losses in forms if losses[0] < losses[1] < losses[2]), forms[0])
 
 
 @check
 def loss_function(model, loss_fn, data) -> Verdict:
-    """The loss likes cooked-up right predictions better than undecided ones, and these better than wrong ones.
+    """Made-up right predictions have a smaller loss than undecided ones, and these a smaller one than wrong ones.
 
-    Either as log-probabilities or as probabilities. Number: the loss of right ones minus that of wrong ones. For class
-    indices.
+    As log-probabilities or as probabilities of classes. Number: the loss of right ones minus that of wrong ones.
     """
     targets, outputs = class_outputs(model, data)
     right, undecided, wrong = losses_in_order(loss_fn, outputs, targets)
@@ -103,8 +105,7 @@ def gradient_check(model, loss_fn, data) -> Verdict:
 
     Of each parameter the coordinate with the largest gradient is compared, and others drawn at random, about 40 in all.
     Number: the largest |gradient - slope| / |gradient| of a parameter. Fires above 1e-2. At a kink (ReLU, max pooling)
-    the slopes to either side differ, and gradients between them are right. Those below 1e-6 count as 1e-6: there
-    rounding rules.
+    the slopes to either side differ, and gradients between them are right. Below 1e-6 rounding rules: 1e-6 is taken.
     """
     inputs, targets = (part.double() if part.is_floating_point() else part for part in data.sample(16))
     loss_fn = copy.deepcopy(loss_fn).double() if isinstance(loss_fn, nn.Module) else loss_fn  # class weights
@@ -130,7 +131,7 @@ def gradient_check(model, loss_fn, data) -> Verdict:
 
 
 @torch.no_grad()
-def _slopes(loss: Callable[[], Tensor], values: Tensor, i: int, step: float = 1e-6) -> list[float]:
+def _slopes(loss, values: Tensor, i: int, step: float = 1e-6) -> list[float]:
     """Return the slopes of the loss in values[i] to either side, the smaller one first."""
     middle, losses = values[i].item(), []
     for shift in (-step, 0, step):
@@ -140,22 +141,24 @@ def _slopes(loss: Callable[[], Tensor], values: Tensor, i: int, step: float = 1e
     return sorted([(losses[1] - losses[0]) / step, (losses[2] - losses[1]) / step])
 
 
-def gradients(model: nn.Module, loss_fn, data):
-    """Return the norms of each weight with two or more dimensions and of its gradient on one batch, and their ratio.
+def weight_gradients(model: nn.Module, loss_fn, data: Data) -> list[tuple[str, float, float]]:
+    """Return name, norm and norm of the gradient of each weight with two or more dimensions, on one batch.
 
-    Taken after five steps of Adam on a copy: by then a layer that was set to zero on purpose lets gradients pass.
+    Taken after five steps of Adam: by then a layer that was set to zero on purpose lets gradients pass.
     """
+    optimizer = adam(quiet(model))
+    for batch in data.batches(6):
+        weights = {name: (p, p.norm().item()) for name, p in model.named_parameters() if p.ndim > 1}
+        ordinary_step(model, loss_fn, optimizer, *batch)
+    return [(name, norm, p.grad.norm().item()) for name, (p, norm) in weights.items() if p.grad is not None]
+
+
+def gradients(model: nn.Module, loss_fn, data):
+    """Return the norms of each weight and its gradient after five steps of a copy, and their ratio, as a table."""
     import pandas as pd
 
     with undisturbed():
-        data, (twin, _) = Data.of(data, model), copies(model)
-        optimizer, rows = adam(quiet(twin)), []
-        for inputs, targets in data.batches(6):
-            weights = {name: p.detach().clone() for name, p in twin.named_parameters() if p.ndim > 1}
-            ordinary_step(twin, loss_fn, optimizer, inputs, targets)
-    for name, p in twin.named_parameters():
-        if name in weights and p.grad is not None:
-            rows.append((name, weights[name].norm().item(), p.grad.norm().item()))
+        rows = weight_gradients(copies(model)[0], loss_fn, Data.of(data, model))
     table = pd.DataFrame(rows, columns=["parameter", "weight", "gradient"])
     return table.assign(ratio=table.gradient / table.weight)
 
@@ -166,12 +169,14 @@ def gradient_flow(model, loss_fn, data) -> Verdict:
 
     Fires below 1e-5, or if one is not finite: sigmoids eight layers deep have 1e-7, sound networks 1e-3 and more.
     """
-    table = gradients(model, loss_fn, data)
-    if table.empty:
+    rows = weight_gradients(model, loss_fn, data)
+    if not rows:
         raise NotRun("No weight with two dimensions gets a gradient.")
-    low, high = table.ratio.min(skipna=False), table.ratio.max(skipna=False)
-    spread = low / high if high else 0.0
-    least = f"Least of the gradient reaches {table.parameter[table.ratio.argmin()]}"
+    norms = torch.tensor([row[1:] for row in rows], dtype=torch.float64)
+    ratios = norms[:, 1] / norms[:, 0]
+    low, high = ratios.aminmax()
+    spread = (low / high).item() if high else 0.0
+    least = f"Least of the gradient reaches {rows[ratios.argmin()][0]}"
     found = "Gradients are not finite" if math.isnan(spread) else least
     advice = f"{found}: see checks.gradients(model, loss_fn, data) layer by layer, and the activations before."
     return verdict(not spread > 1e-5, spread, "above 1e-5", advice)

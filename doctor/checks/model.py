@@ -6,15 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from doctor.checks.verdict import (
-    NotRun,
-    Verdict,
-    are_probabilities,
-    check,
-    nudged,
-    require,
-    verdict,
-)
+from doctor.checks.verdict import NotRun, Verdict, are_probabilities, check, nudged, require, verdict
 from doctor.records import record
 from doctor.sandbox import Data, copies, quiet, undisturbed
 
@@ -84,8 +76,7 @@ def activations(model: nn.Module, inputs: Tensor):
     """Return the distributions on the way of `inputs` through the model, a row for each place in the order of calls.
 
     A place is the input of a layer (linear, convolution, matrix product) or the output of an activation function, also
-    where it is a plain function. `variation`: root mean square of the std over samples / that of the values, 0 where
-    nothing depends on the input any more. `dead units`: share of units that are zero for all `inputs`.
+    where it is a plain function; doctor.records.Place says what is measured there.
     """
     import pandas as pd
 
@@ -112,10 +103,8 @@ def dead_units(model, data) -> Verdict:
     outputs zero but each unit active for some input, is no dead one (cs231n).
     """
     share, place = _worst(model, data, "dead_units")
-    advice = (
-        f"Dead {place}, no gradient passes: check sign and scale of weights, biases and inputs; He's initialization."
-    )
-    return verdict(share > 0.8, share, "at most 0.8", advice)
+    remedy = "check sign and scale of weights, biases and inputs; He's initialization."
+    return verdict(share > 0.8, share, "at most 0.8", f"Dead {place}, no gradient passes: {remedy}")
 
 
 @check
@@ -139,10 +128,9 @@ def signal(model, data) -> Verdict:
     layers = [row for row in record(quiet(model), data.sample()[0]) if row.kind == "layer"]
     if not layers:
         raise NotRun("It saw no layer.")
-    advice = (
-        "The last layer gets the same for every input: find where it is lost with checks.activations(model, inputs)."
-    )
-    return verdict(not layers[-1].variation > 1e-4, layers[-1].variation, "above 1e-4", advice)
+    variation, remedy = layers[-1].variation, "find where it is lost with checks.activations(model, inputs)."
+    advice = f"The last layer gets the same for every input: {remedy}"
+    return verdict(not variation > 1e-4, variation, "above 1e-4", advice)
 
 
 @check

@@ -1,37 +1,15 @@
 """Checks of the training loop, and short trainings of copies."""
 
 import contextlib
-import functools
 import math
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
-from doctor.checks.verdict import (
-    NotRun,
-    Verdict,
-    check,
-    class_outputs,
-    losses_in_order,
-    require,
-    standard_errors,
-    try_optimizers,
-    verdict,
-)
-from doctor.sandbox import (
-    STEPS,
-    Data,
-    adam,
-    copies,
-    loss_of,
-    ordinary_step,
-    quiet,
-    train,
-    undisturbed,
-    update_ratios,
-)
+from doctor.checks.loss import losses_in_order
+from doctor.checks.verdict import NotRun, Verdict, check, class_outputs, require, standard_errors, verdict
+from doctor.sandbox import Data, adam, copies, loss_of, ordinary_step, quiet, train, update_ratios
 
 TINY = 10  # samples to learn by heart; cs231n and Karpathy take 2 to 20
 TINY_STEPS = 500  # in which that must be possible: half of sound models need 15 or fewer of Adam
@@ -41,17 +19,13 @@ TINY_STEPS = 500  # in which that must be possible: half of sound models need 15
 def parameters_move(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
     """Every parameter that requires a gradient changes within five steps. Number: how many do not.
 
-    A gradient that is mathematically zero, as of a bias before batch normalization, is no fault: below 1e-5 of the
-    largest one it is taken for rounding.
+    A gradient below 1e-5 of the largest is taken for rounding: that of a bias before batch normalization is really 0.
     """
-    step, largest = train_step or ordinary_step, {}
-    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters, largest = {name: p for name, p in model.named_parameters() if p.requires_grad}, {}
     before = {name: p.detach().clone() for name, p in parameters.items()}
     for name, p in parameters.items():  # by hooks, as a loop may clear the gradients after its step
         p.register_hook(lambda g, name=name: largest.update({name: max(largest.get(name, 0), g.norm().item())}))
-    model.train()
-    for batch in data.batches(5):
-        step(model, loss_fn, optimizer, *batch)
+    train(model, loss_fn, optimizer, data.batches(5), train_step or ordinary_step)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     stuck = []
     for name in (name for name, p in parameters.items() if torch.equal(p, before[name])):
@@ -74,7 +48,7 @@ def parameters_move(model, loss_fn, data, optimizer, train_step=None) -> Verdict
 def gradients_zeroed(model, loss_fn, data, optimizer, train_step) -> Verdict:
     """The loop clears gradients between steps. Number: their largest norm when a backward pass begins after a step.
 
-    Seen by a hook on the loss: at the forward pass it is too early, many loops clear after it.
+    A hook on the loss looks: the forward pass would be too early, as many loops clear after it.
     """
     stepped, left = [], []
 
@@ -89,9 +63,7 @@ def gradients_zeroed(model, loss_fn, data, optimizer, train_step) -> Verdict:
         return loss
 
     optimizer.register_step_post_hook(lambda *_: stepped.append(True))
-    model.train()
-    for batch in data.batches(8):
-        train_step(model, watched_loss, optimizer, *batch)
+    train(model, watched_loss, optimizer, data.batches(8), train_step)
     if not left:
         raise NotRun("It saw no backward pass after a step: does train_step use the loss_fn and optimizer it is given?")
     return verdict(max(left) > 0, max(left), "0", "Gradients add up: call optimizer.zero_grad() in each step.")
@@ -101,9 +73,8 @@ def gradients_zeroed(model, loss_fn, data, optimizer, train_step) -> Verdict:
 def update_ratio(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
     """Steps are neither tiny nor wild (cs231n: about 1e-3). Number: median over weights of |real change| / |weight|.
 
-    Taken over steps 11 to 20, when RMSprop's first long steps are over. Fires below 3e-6, as slow settings that learn
-    have 1e-5; and if one of the first 20 steps was above 0.1 and the loss has not fallen after 60: weights that start
-    at 0 have such steps, too.
+    Taken over steps 11 to 20, after RMSprop's first long ones. Fires below 3e-6 (slow settings that learn have 1e-5),
+    and if one of the first 20 steps was above 0.1 and the loss has not fallen after 60: weights of 0 start so, too.
     """
     step, ratios, sample = train_step or ordinary_step, [], data.sample()
     trained = [name for name, p in model.named_parameters() if p.ndim > 1 and p.requires_grad]
@@ -113,7 +84,7 @@ def update_ratio(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
     model.train()
     batches = next(data.rounds())
     for batch in batches[:20]:
-        found = update_ratios(model, functools.partial(step, model, loss_fn, optimizer, *batch))
+        found = update_ratios(model, lambda batch=batch: step(model, loss_fn, optimizer, *batch))
         ratios.append(np.median([found[name] for name in trained]))
     ratio, wild = float(np.median(ratios[10:])), not np.max(ratios) < 0.1
     if wild:  # at the edge of too high a rate the loss may rise first
@@ -124,14 +95,31 @@ def update_ratio(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
     return verdict(wild or not ratio > 3e-6, ratio, "3e-6 ... 1e-1, best near 1e-3", advice)
 
 
+def try_optimizers(model: nn.Module, optimizer, experiment) -> tuple[float, bool, str, str]:
+    """Experiment with the given optimizer, if there is one, and where that only was too slow with Adam at 1e-3.
+
+    `experiment(model, optimizer)` -> number, success, harm. Return the last number and success, the numbers in words,
+    and a remark on an optimizer that is slow.
+    """
+    attempts, found = [("Adam at rate 1e-3", copies(model)[0], None)], []
+    if optimizer is not None:
+        attempts.insert(0, ("your optimizer", *copies(model, optimizer)))
+    for name, twin, its_optimizer in attempts:
+        number, success, harm = experiment(twin, its_optimizer or adam(twin))
+        found.append(f"{number:.3g} with {name}")
+        if success or harm:
+            break
+    words = ", ".join(found)
+    return number, success, words, f"The optimizer is slow: {words}." if len(found) > 1 else ""
+
+
 @check
 def overfit_tiny(model, loss_fn, data, optimizer=None) -> Verdict:
-    """Ten samples can be learned by heart (cs231n, Karpathy), with the given optimizer or else with Adam at 1e-3.
+    """Ten samples can be learned by heart (cs231n, Karpathy), with the given optimizer or with Adam at 1e-3.
 
     Without dropout and weight decay, within 500 steps. Number: the loss reached. The goal is a tenth of the way from
     perfect to undecided predictions; for other targets, a tenth of the first loss. Fires if neither gets there, or if
-    the given optimizer makes the loss rise; one that is merely slow gives a remark. Inputs with d < 9 numbers: d + 1
-    samples, so that a linear model can do it.
+    the given optimizer makes the loss rise. Inputs of d < 9 numbers: d + 1 samples, which a linear model can learn.
     """
     tiny = Data(*data.sample(min(TINY, 1 + data.inputs[0].numel())))
     start = loss_of(quiet(model), loss_fn, tiny.inputs, tiny.targets)
@@ -153,9 +141,8 @@ def overfit_tiny(model, loss_fn, data, optimizer=None) -> Verdict:
         return loss, loss <= goal, not loss <= max(start, goal)
 
     loss, success, words, note = try_optimizers(model, optimizer, experiment)
-    advice = f"The loss gets from {start:.3g} to {words}: " + (
-        "lower the learning rate." if not loss <= start else "find the fault before you take more data."
-    )
+    remedy = "find the fault before you take more data" if loss <= start else "lower the learning rate"
+    advice = f"The loss gets from {start:.3g} to {words}: {remedy}."
     return verdict(not success, loss, f"at most {goal:.2g}", advice, note)
 
 
@@ -164,19 +151,18 @@ def zero_inputs(model, loss_fn, data) -> Verdict:
     """Real inputs are worth more than zeros (Karpathy): the loss after 60 steps of Adam on either, on copies.
 
     Up to 300 steps where they are not yet, and the data have as many batches. Number: the loss with real inputs / that
-    with zeros. Fires above 0.99, unless classes are guessed better than by chance: large first outputs, which zeros do
-    not give, take many steps to make up for.
+    with zeros. Fires above 0.99, unless classes are guessed better than by chance: large first outputs cost many steps.
     """
     require(data, floats=True)
     inputs, targets = data.sample()
-    seeing, blind = (nn.Sequential(_Function(see), copies(model)[0]) for see in (lambda x: x, torch.zeros_like))
-    optimizers = adam(seeing), adam(blind)
+    (seeing, _), (blind, _) = copies(model), copies(model)
+    trials = (seeing, adam(seeing), lambda x: x), (blind, adam(blind), torch.zeros_like)
     for batches in data.rounds():
         losses = []
-        for twin, optimizer in zip((seeing, blind), optimizers, strict=True):
+        for twin, optimizer, view in trials:
             torch.manual_seed(0)  # the same dropout
-            train(twin, loss_fn, optimizer, batches)
-            losses.append(loss_of(quiet(twin), loss_fn, inputs, targets))
+            train(twin, loss_fn, optimizer, ((view(x), y) for x, y in batches))
+            losses.append(loss_of(quiet(twin), loss_fn, view(inputs), targets))
         real, zeros = losses
         better = zeros - real > 0.01 * abs(zeros)
         with contextlib.suppress(NotRun):
@@ -189,18 +175,11 @@ def zero_inputs(model, loss_fn, data) -> Verdict:
     return verdict(not better, real / zeros if zeros else math.nan, "below 0.99", advice)
 
 
-class _Function(nn.Module):
-    def __init__(self, function):
-        super().__init__()
-        self.forward = function
-
-
 @check
 def train_eval_gap(model, loss_fn, data) -> Verdict:
     """Evaluation mode gives about the loss of training mode. Number: their difference after 60 steps of Adam on a copy.
 
-    Training mode is without dropout. Fires above one half of the loss before training: then the running averages of
-    batch normalization are not those of the batches.
+    Training mode is without dropout. Fires above half the loss before training: running averages are then far off.
     """
     sample = data.sample()
     start = loss_of(quiet(model), loss_fn, *sample)
@@ -211,52 +190,31 @@ def train_eval_gap(model, loss_fn, data) -> Verdict:
     return verdict(not evaluation - training <= 0.5 * abs(start), evaluation - training, "about 0", advice)
 
 
-def _top_shares(model: nn.Module, inputs: Tensor, k: int) -> Tensor:
-    """Return for each class (C,) the share of samples that have it among their k most probable ones."""
-    with torch.no_grad():
-        outputs = quiet(model)(inputs)
-    top = outputs.topk(min(k, outputs.shape[1]), dim=1).indices
-    return one_hot(top, outputs.shape[1]).sum(1).double().mean(0)
-
-
-def top_predictions(model, loss_fn, data, optimizer=None, k: int = 5, steps: int = STEPS):
-    """Return the share of samples that have a class among their k most probable ones: a table of steps x classes.
-
-    It shifts before the first prediction does. A copy is trained; with Adam at 1e-3 if no optimizer is given.
-    """
-    import pandas as pd
-
-    with undisturbed():
-        data, (twin, optimizer) = Data.of(data, model), copies(model, optimizer)
-        optimizer, (inputs, _) = optimizer or adam(twin), data.sample()
-        shares = [_top_shares(twin, inputs, k).tolist()]
-        for batch in data.batches(steps):
-            ordinary_step(twin.train(), loss_fn, optimizer, *batch)
-            shares.append(_top_shares(twin, inputs, k).tolist())
-    return pd.DataFrame(shares).rename_axis(index="step", columns="class")
-
-
 @check
 def label_frequency(model, loss_fn, data, optimizer=None) -> Verdict:
     """After a short training predictions do not fall on one class, unless labels do.
 
-    60 steps with the given optimizer or else with Adam at 1e-3, up to 300 where that is too few and the data have as
-    many batches. Number: the share of the most frequent prediction. Fires above 0.95, where the most frequent label has
-    less than 0.8, with both; or with the given one, if the loss rises. One that is merely slow gives a remark.
+    60 steps, up to 300 where that is too few and the data have as many batches. Number: the share of the most frequent
+    prediction. Fires above 0.95, where the most frequent label has less than 0.8, with the given optimizer and with
+    Adam at 1e-3; or with the given one alone, if the loss rises.
     """
     class_outputs(model, data)
-    sample, commonest = data.sample(), data.targets.unique(return_counts=True)[1].max().item() / len(data.targets)
+    sample = data.sample()
+
+    def commonest(labels: Tensor) -> float:
+        return labels.unique(return_counts=True)[1].max().item() / len(labels)
 
     def experiment(twin, optimizer):
         start = loss_of(quiet(twin), loss_fn, *sample)
         for batches in data.rounds():
             train(twin, loss_fn, optimizer, batches)
-            share = _top_shares(twin, sample[0], 1).max().item()
-            if share <= 0.95 or commonest >= 0.8:
+            with torch.no_grad():
+                share = commonest(quiet(twin)(sample[0]).argmax(1))
+            if share <= 0.95 or commonest(data.targets) >= 0.8:
                 return share, True, False
         return share, False, not loss_of(quiet(twin), loss_fn, *sample) <= start + 0.01 * abs(start)
 
     share, success, words, note = try_optimizers(model, optimizer, experiment)
-    found = f"The most frequent prediction has the share {words}, the most frequent label {commonest:.2g}"
+    found = f"The most frequent prediction has the share {words}, the most frequent label {commonest(data.targets):.2g}"
     advice = f"{found}: dead or saturated units, a learning rate too high, or labels that do not fit."
     return verdict(not success, share, "at most 0.95", advice, note)

@@ -3,20 +3,18 @@
 import functools
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from textwrap import fill, shorten
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
-from doctor.sandbox import Data, adam, copies, quiet, undisturbed
+from doctor.sandbox import Data, copies, quiet, undisturbed
 
 
 class Status(str, Enum):
-    """What became of a check."""
+    """How a check came out."""
 
     PASSES = "passes"
     FIRES = "fires"
@@ -45,7 +43,7 @@ class Verdict:
 
 
 class NotRun(Exception):
-    """The reason why a check cannot judge."""
+    """The reason why a check, or a rule of the doctor, cannot judge."""
 
 
 REASONS = {  # why a check is not run without one of its arguments
@@ -55,36 +53,35 @@ REASONS = {  # why a check is not run without one of its arguments
 }
 
 
-def check(function: Callable[..., Verdict]) -> Callable[..., Verdict]:
+def check(function):
     """Make `function` one of the checks: it then gets copies to work on, and what it raises becomes "not run"."""
-    parameters, name = inspect.signature(function).parameters.items(), function.__name__.replace("_", " ")
-    required = [key for key, parameter in parameters if parameter.default is parameter.empty]
+    signature, name = inspect.signature(function), function.__name__.replace("_", " ")
+    required = [key for key, parameter in signature.parameters.items() if parameter.default is parameter.empty]
 
     @functools.wraps(function)
     def judge(*args, **kwargs) -> Verdict:
-        given = inspect.signature(function).bind(*args, **kwargs).arguments
+        given = signature.bind(*args, **kwargs).arguments
         with undisturbed():
             if "data" in given:
                 given["data"] = Data.of(given["data"], given.get("model"))
             try:
-                for key in required:
-                    if given[key] is None:
-                        raise NotRun(REASONS[key])
+                if missing := [key for key in required if given[key] is None]:
+                    raise NotRun(REASONS[missing[0]])
                 if "model" in given:
                     twins = copies(given["model"], given.get("optimizer"))
                     given |= {k: twin for k, twin in zip(("model", "optimizer"), twins, strict=True) if k in given}
                 return replace(function(**given), check=name)
             except NotRun as reason:
-                return Verdict(name, Status.NOT_RUN, math.nan, "", str(reason))
+                advice = str(reason)
             except Exception as error:  # whatever the model, the loss or the loop may raise
-                line = shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-                return Verdict(name, Status.NOT_RUN, math.nan, "", f"It stopped with {line}")
+                advice = "It stopped with " + shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
+        return Verdict(name, Status.NOT_RUN, math.nan, "", advice)
 
     return judge
 
 
 def verdict(fires, number: float | Tensor, expected: str, advice: str, note: str = "") -> Verdict:
-    """Return a Verdict with the advice if it fires, else with the note; `check` fills in its name."""
+    """Return a Verdict with the advice if it fires, otherwise with the note; `check` fills in its name."""
     return Verdict("", Status.FIRES if fires else Status.PASSES, float(number), expected, advice if fires else note)
 
 
@@ -96,24 +93,6 @@ def require(data: Data, floats: bool = False, classes: bool = False, test: bool 
         raise NotRun("It is for classification: one class index for each sample.")
     if test and data.test_inputs is None:
         raise NotRun("It needs test data: (inputs, targets, test_inputs, test_targets).")
-
-
-def try_optimizers(model: nn.Module, optimizer, experiment) -> tuple[float, bool, str, str]:
-    """Experiment with the given optimizer, if there is one, and where that only was too slow with Adam at 1e-3.
-
-    `experiment(model, optimizer)` -> number, whether it succeeded, whether it did harm. Return the last number, whether
-    that was a success, the numbers in words, and a remark on an optimizer that is slow.
-    """
-    attempts, found = [("Adam at rate 1e-3", copies(model)[0], None)], []
-    if optimizer is not None:
-        attempts.insert(0, ("your optimizer", *copies(model, optimizer)))
-    for name, twin, its_optimizer in attempts:
-        number, success, harm = experiment(twin, its_optimizer or adam(twin))
-        found.append(f"{number:.3g} with {name}")
-        if success or harm:
-            break
-    words = ", ".join(found)
-    return number, success, words, f"The optimizer is slow: {words}." if len(found) > 1 else ""
 
 
 def class_outputs(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
@@ -128,27 +107,8 @@ def class_outputs(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
 
 
 def are_probabilities(outputs: Tensor) -> bool:
-    """Whether the rows (B, C) are not negative and sum to 1."""
+    """Tell whether the rows (B, C) are not negative and sum to 1."""
     return bool((outputs >= 0).all() and ((outputs.sum(1) - 1).abs() < 1e-3).all())
-
-
-def losses_of_made_up(loss_fn, outputs: Tensor, targets: Tensor) -> tuple[float, float, float]:
-    """Return the losses of right, undecided and wrong predictions, in the form that the model's outputs (B, C) have.
-
-    That is probabilities, or else log-probabilities, which will do as logits, too.
-    """
-    right = one_hot(targets.long(), outputs.shape[1]).to(outputs) * 10
-    cooked = (z.log_softmax(1) for z in (right, 0 * right, right.roll(1, dims=1)))
-    return tuple(float(loss_fn(z.exp() if are_probabilities(outputs) else z, targets)) for z in cooked)
-
-
-def losses_in_order(loss_fn, outputs: Tensor, targets: Tensor) -> tuple[float, float, float]:
-    """Return the cooked losses, but those of probabilities where only they grow from right to wrong.
-
-    A squared error, for one, compares the outputs with ones and zeros.
-    """
-    forms = [losses_of_made_up(loss_fn, like, targets) for like in (outputs, outputs.softmax(1))]
-    return next((losses for losses in forms if losses[0] < losses[1] < losses[2]), forms[0])
 
 
 def standard_errors(guesses: Tensor, labels: Tensor) -> float:

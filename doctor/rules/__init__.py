@@ -3,8 +3,7 @@
 A rule's `find` looks at the Evidence and returns a Symptom or None; it raises NotRun where it cannot judge. It knows
 of no other rule: what one presupposes of another stands in `unless`.
 
-To add a cause: an entry in causes.py, a function in one of these modules, a Rule in RULES, a broken run in
-tests/test_doctor.py.
+To add a cause: an entry in causes.py, a function here, a Rule in RULES, a broken run in tests/test_doctor.py.
 """
 
 from collections.abc import Callable

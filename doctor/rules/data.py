@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from doctor import checks
 from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires
 from doctor.measure import class_labels
 from doctor.sandbox import REFERENCE, Data
 from doctor.watch import FIRST
-
-# ---- as the loop sees them
 
 
 def constant_inputs(evidence: Evidence) -> Symptom | None:
@@ -38,10 +37,7 @@ def data_not_shuffled(evidence: Evidence) -> Symptom | None:
 
 
 def share_by_chance(counts: np.ndarray, batches: int) -> float:
-    """Return how large the most frequent label's share may be in batches drawn at random, on average over them.
-
-    That is four standard errors above its mean: a batch of one sample is all of one class.
-    """
+    """Return the most frequent label's share, on average over batches drawn at random, plus four standard errors."""
     size = max(1, round(counts.sum() / batches))
     shares = np.random.default_rng(0).multinomial(size, counts / counts.sum(), 1000).max(1) / size
     return shares.mean() + 4 * shares.std() / math.sqrt(batches)
@@ -63,9 +59,6 @@ def inputs_not_scaled(evidence: Evidence) -> Symptom | None:
     if not 0.05 < first.rms < 8 or abs(first.mean) > 4 * first.std:
         text = f"inputs have mean {first.mean:.3g} and std {first.std:.3g}"
         return Symptom(text, 0, evidence.used[0] if evidence.used else "")
-
-
-# ---- as a whole
 
 
 def noisy_inputs(evidence: Evidence) -> Symptom | None:
@@ -125,8 +118,6 @@ def differ_by_class(train: Data, test: Data) -> bool:
 
 def labels_shuffled(evidence: Evidence) -> Symptom | None:
     """Neighbors' labels tell nothing, and a training learns from them no more than from permuted ones."""
-    from doctor import checks  # here, as importing the doctor is to cost little
-
     trials, labels = evidence.experiments(), evidence.class_counts
     if max(labels.values()) > 0.9 * sum(labels.values()):
         raise NotRun("Nearly all labels are the same.")

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from doctor.evidence import LOSS, Evidence, Symptom, close, often
+from doctor.evidence import CLASSES, LOSS, Evidence, Symptom, close, often
 
 
 def loss_sign(evidence: Evidence) -> Symptom | None:
@@ -19,7 +19,7 @@ def loss_sign(evidence: Evidence) -> Symptom | None:
 
 def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
     """Outputs sum to 1 over the batch; or the loss does not see what is added to all samples, as softmax over them."""
-    passes = evidence.compared
+    passes = evidence.passes_with(lambda p: p.rows_off, CLASSES)
     if all(p.columns_off < 1e-3 for p in passes) and any(p.rows_off > 1e-2 for p in passes):
         text = "outputs sum to 1 over the samples of the batch, not over the classes"
         return Symptom(text, 0, evidence.used[-1], certain=True)
@@ -29,7 +29,8 @@ def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
 
 def are_probabilities(evidence: Evidence, logarithms: bool = False) -> bool:
     """Tell whether outputs are probabilities of the classes, or logarithms of them."""
-    return all(p.rows_off < 1e-3 and p.logarithms == logarithms for p in evidence.compared)
+    passes = evidence.passes_with(lambda p: p.rows_off, CLASSES)
+    return all(p.rows_off < 1e-3 and p.logarithms == logarithms for p in passes)
 
 
 def softmax_before_loss(evidence: Evidence) -> Symptom | None:

@@ -1,8 +1,7 @@
 """What happens in the network: activation functions, dropout, and what signals and gradients do on their way.
 
-Sound networks of the development cases have at their first steps a signal that grows at most 2.1 times up to the last
-layer, gradients of norm 5 or less, those of the first layer at least 0.2 times those of the last, and up to 28 % of a
-layer's outputs at a bound.
+In sound networks of the development cases the signal grows at first at most 2.1 times up to the last layer, gradients
+have norms up to 5, the first layer's at least 0.2 of the last's, and up to 28 % of a layer's outputs are at a bound.
 """
 
 import math
@@ -11,6 +10,7 @@ from statistics import fmean
 import torch
 from torch import nn
 
+from doctor import checks
 from doctor.evidence import Evidence, Symptom, fires
 from doctor.records import Pass, Place
 from doctor.rules.weights import DEAD
@@ -22,8 +22,6 @@ SATURATED = 0.5
 
 def no_nonlinearity(evidence: Evidence) -> Symptom | None:
     """No activation function was met, and the network is linear, too, for inputs drawn at random."""
-    from doctor import checks  # here, as importing the doctor is to cost little
-
     if len(evidence.used) > 1 and not evidence.first("activation"):
         generator = torch.Generator().manual_seed(0)
         inputs = torch.randn(16, *evidence.watch.shape, generator=generator)
@@ -75,10 +73,8 @@ def dead_relu(evidence: Evidence) -> Symptom | None:
     if worst:
         step = next(p.step for p, place in worst if place.dead_units > DEAD)
         first, last = worst[0][1], worst[-1][1]
-        text = (
-            f"{first.dead_units:.0%} of the units after {first.layer} were dead at first, {last.dead_units:.0%} at last"
-        )
-        return Symptom(text, step, first.layer)
+        text = f"{first.dead_units:.0%} of the units after {first.layer} were dead at first"
+        return Symptom(f"{text}, {last.dead_units:.0%} at last", step, first.layer)
 
 
 def activation_histories(evidence: Evidence) -> list[list[tuple[Pass, Place]]]:
@@ -91,15 +87,10 @@ def activation_histories(evidence: Evidence) -> list[list[tuple[Pass, Place]]]:
     return list(histories.values())
 
 
-# ---- the symptom of last resort
-
-
 def not_a_number(evidence: Evidence) -> Symptom | None:
     """The first number that is not finite, in the order input, place, loss, gradient."""
     found = next((found for p in evidence.passes if (found := first_not_finite(p))), None)
-    if found is None:
-        return None
-    if evidence.interventions and not evidence.interventions.finite:
+    if found and evidence.interventions and not evidence.interventions.finite:
         return Symptom("some inputs of the probe are not finite", found.step, certain=True)
     return found
 
@@ -117,4 +108,3 @@ def first_not_finite(p: Pass) -> Symptom | None:
     for update in p.updates:
         if update.reached and not math.isfinite(update.gradient):
             return Symptom(f"the gradient of {update.name} is the first that is not finite", p.step, update.name)
-    return None

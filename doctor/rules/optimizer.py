@@ -43,7 +43,7 @@ def weight_norm(p: Pass) -> float:
 
 
 def lr_too_high(evidence: Evidence) -> Symptom | None:
-    ratios, losses = evidence.step_ratios, evidence.losses
+    ratios, losses = evidence.step_ratios, [p.loss for p in evidence.passes_with(lambda p: p.loss, LOSS)]
     high = often(ratio > LARGE_STEP for ratio in ratios)
     rises = max(losses) > 2 * losses[0] or (len(losses) > FIRST and fmean(losses[-FIRST:]) >= losses[0])
     if ratios and (high or rises):
