@@ -11,7 +11,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-# A configuration names what differs from these. The networks of one ensemble agree in the keys of SHARED ...
+# A configuration names what differs from these. The networks of one ensemble agree in the keys of SHARED,
+# and each has its own values of OWN.
 SHARED = {
     "hidden": (64,),  # units of each hidden layer; () is the linear model
     "activation": "relu",
@@ -21,7 +22,6 @@ SHARED = {
     "falling_rate": False,  # the learning rate falls linearly to 0
     "train_size": None,  # use the first so many training images; None: all
 }
-# ... and each has its own values of these.
 OWN = {
     "init": "he",  # "he", "xavier", or the half-width a of U(-a, a) in every layer
     "init_seed": None,  # None: the seed of the trial
@@ -64,7 +64,7 @@ def side_by_side(weight: Tensor) -> Tensor:
 class Ensemble:
     """M networks: `weights` (M, fan_in, fan_out) and `biases` (M, 1, fan_out) layer by layer."""
 
-    def __init__(self, sizes: list[int], activation: str, inits: list, seeds: list[int], like: Tensor):
+    def __init__(self, sizes: list[int], activation: str, inits: list, seeds: list[int], like: Tensor, momentum=0.0):
         """Draw one network per entry of `inits` and `seeds`, biases 0, with the device and dtype of `like`.
 
         Equal seeds draw equal numbers, up to the scale that `inits` gives them.
@@ -84,6 +84,10 @@ class Ensemble:
             weight = torch.stack(drawn) if self.weights else torch.stack(drawn, 1).transpose(0, 1)
             self.weights.append(weight.to(like))
             self.biases.append(like.new_zeros(len(seeds), 1, fan_out))
+        # Without momentum the velocities need not be kept: each step goes straight into the parameters.
+        self.momentum, self.velocities, self.bias_velocities = momentum, self.weights, self.biases
+        if momentum:
+            self.velocities, self.bias_velocities = ([*map(torch.zeros_like, p)] for p in (self.weights, self.biases))
 
     def forward(self, images: Tensor, drop: Tensor | None = None) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Return the hidden activations (M, B, H), their slopes da/dz, and the logits (M, B, C)."""
@@ -121,35 +125,16 @@ class Ensemble:
         gradients.append((images.T, delta.transpose(0, 1).flatten(1), delta.sum(1, keepdim=True)))
         return losses, gradients[::-1]
 
-    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean cross-entropy (M,) and the accuracy (M,)."""
-        losses, hits = 0, 0
-        for x, y in zip(images.split(1000), labels.split(1000), strict=True):
-            logits = self.forward(x)[2]
-            losses += (logits.logsumexp(2) - logits[:, torch.arange(len(y), device=y.device), y]).sum(1)
-            hits += (logits.argmax(2) == y).sum(1)
-        return losses / len(labels), hits / len(labels)
+    def step(self, images: Tensor, labels: Tensor, lr: Tensor, decay=None, drop=None) -> Tensor:
+        """Train on one batch: v <- momentum v - lr (gradient + decay w), w <- w + v; return the losses (M,) before it.
 
-
-class SGD:
-    """v <- momentum v - lr (gradient + decay w), w <- w + v, without a tensor for the gradient."""
-
-    def __init__(self, networks: Ensemble, momentum: float = 0.0, decay: Tensor | None = None):
-        """Take over the networks; `decay` (M, 1, 1) holds one weight decay for each of them, None is none."""
-        self.networks, self.momentum, self.decay = networks, momentum, decay
-        # Without momentum v need not be kept: each step goes straight into w.
-        self.velocities, self.bias_velocities = (
-            [torch.zeros_like(p) for p in parameters] if momentum else parameters
-            for parameters in (networks.weights, networks.biases)
-        )
-
-    def step(self, images: Tensor, labels: Tensor, lr: Tensor, drop: Tensor | None = None) -> Tensor:
-        """Train on one batch with the rates `lr` (M, 1, 1); return the losses (M,) before the step."""
-        losses, gradients = self.networks.backward(images, labels, -lr, drop)
+        `lr`, `decay` and `drop`: (M, 1, 1), or None. The weights' gradients get no tensors of their own.
+        """
+        losses, gradients = self.backward(images, labels, -lr, drop)
         keep = self.momentum or 1
         for layer, (left, right, bias) in enumerate(gradients):
-            w, v, v_bias = self.networks.weights[layer], self.velocities[layer], self.bias_velocities[layer]
-            pull = None if self.decay is None else lr * self.decay * w
+            w, v, v_bias = self.weights[layer], self.velocities[layer], self.bias_velocities[layer]
+            pull = None if decay is None else lr * decay * w
             if layer == 0:
                 torch.addmm(side_by_side(v), left, right, beta=keep, out=side_by_side(v))
             else:
@@ -159,8 +144,17 @@ class SGD:
             v_bias.mul_(keep).add_(bias)
             if self.momentum:
                 w += v
-                self.networks.biases[layer] += v_bias
+                self.biases[layer] += v_bias
         return losses
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean cross-entropy (M,) and the accuracy (M,)."""
+        losses, hits = 0, 0
+        for x, y in zip(images.split(1000), labels.split(1000), strict=True):
+            logits = self.forward(x)[2]
+            losses += (logits.logsumexp(2) - logits[:, torch.arange(len(y), device=y.device), y]).sum(1)
+            hits += (logits.argmax(2) == y).sum(1)
+        return losses / len(labels), hits / len(labels)
 
 
 def complete(configs: list[dict]) -> list[dict]:
@@ -192,8 +186,7 @@ def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Te
         for key in ("lr", "weight_decay", "dropout")
     )
     networks = _draw(configs, seed, images)
-    sgd = SGD(networks, shared["momentum"], decay if decay.any() else None)
-    drop = drop if drop.any() else None
+    decay, drop = decay if decay.any() else None, drop if drop.any() else None
     order = torch.Generator().manual_seed(seed)
     count = min(shared["train_size"] or len(images), len(images))
     steps = shared["epochs"] * -(-count // shared["batch_size"])
@@ -202,12 +195,13 @@ def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Te
         train_losses = 0
         for batch in torch.randperm(count, generator=order).to(images.device).split(shared["batch_size"]):
             rate = lr * (1 - step / steps) if shared["falling_rate"] else lr
-            losses = sgd.step(images[batch], labels[batch], rate, drop)
+            losses = networks.step(images[batch], labels[batch], rate, decay, drop)
             train_losses += losses * (len(batch) / count)
             step += 1
         history.append(torch.stack([train_losses, *networks.evaluate(*validation)]))
-    curves = torch.stack(history, -1).unbind(1)  # for each network (3, epochs)
-    return [_result(*curve.tolist()) for curve in curves]
+    names = ("train_loss", "val_loss", "val_accuracy")
+    curves = [dict(zip(names, of_one.tolist(), strict=True)) for of_one in torch.stack(history, -1).unbind(1)]
+    return [{n: c[n][-1] for n in names} | {f"{n}_curve": c[n] for n in names} for c in curves]
 
 
 def _draw(configs: list[dict], seed: int, images: Tensor) -> Ensemble:
@@ -218,11 +212,7 @@ def _draw(configs: list[dict], seed: int, images: Tensor) -> Ensemble:
         inits=[config["init"] for config in configs],
         seeds=[seed if config["init_seed"] is None else config["init_seed"] for config in configs],
         like=images[:0],
+        momentum=configs[0]["momentum"],
     )
     networks.noise.manual_seed(seed)
     return networks
-
-
-def _result(train_loss: list[float], val_loss: list[float], val_accuracy: list[float]) -> dict:
-    curves = {"train_loss": train_loss, "val_loss": val_loss, "val_accuracy": val_accuracy}
-    return {name: curve[-1] for name, curve in curves.items()} | {f"{name}_curve": c for name, c in curves.items()}

@@ -22,6 +22,7 @@ import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -55,7 +56,7 @@ def run_name(**config) -> str:
 # ---- writing
 
 
-class Logbook:
+class Logbook(AbstractContextManager):
     """Write one TensorBoard run; also a context manager.
 
     The first step and then every `every`-th is written. A run that is in the folder already is replaced, as a file is
@@ -202,9 +203,6 @@ class Logbook:
         self._write()
         with session.saving(self.folder):
             self._writer.close()
-
-    def __enter__(self) -> "Logbook":
-        return self
 
     def __exit__(self, *exception) -> None:
         self.close()

@@ -4,6 +4,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from helpers.progress import progress
 CALL_RETRIEVE = "call retrieve_weights_after_optimization_step() after each optimizer.step()"
 
 
-class TorchMonitor:
+class TorchMonitor(AbstractContextManager):
     """Record weights, net values and activations of a model, batch by batch, and make a movie of them.
 
         with TorchMonitor(model) as monitor:
@@ -99,9 +100,6 @@ class TorchMonitor:
             hook.remove()
         self._hooks.clear()
         self._pass = None
-
-    def __enter__(self) -> "TorchMonitor":
-        return self
 
     def __exit__(self, *exception) -> None:
         self.close()

@@ -60,14 +60,14 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
     A config is a dict of numbers, strings, bools, None and lists of them (the trial and the table get tuples), as is
     what `trial` returns. The columns: config, seed, result, seconds, error ("" if fine). session.SEEDS_FROM is added to
     the seed that the trial gets, not to that of the table. A trial seeds its own random numbers and loads its data
-    itself; it has one torch thread and flushes denormal numbers to zero. If it raises, the others go on: its error is
-    written down, and it is tried again at the next call.
+    itself; it has one torch thread and no denormal numbers. If it raises, the others go on, and the next call tries it
+    again.
 
     Every finished trial is appended at once to runs/NAME/v1.jsonl, or with `keep` to runs/kept/NAME/v1.jsonl (committed
     with git), and not run again. Without `keep` the file is a cache: it counts as long as the code of the trial is the
-    same. Kept trials outlast their code: `recheck` of them, drawn at random, run again, and the printed line and
-    `recheck_difference` tell how far they differ; but on the sample they are read as they are, since they come from the
-    real data. Whoever changes what a trial computes raises `version`, the number in the file's name.
+    same. Kept trials outlast their code: `recheck` of them, drawn at random, run again, and `recheck_difference` tells
+    how far they differ. Whoever changes what a trial computes raises `version`, the number in the file's name.
+    On the sample kept trials are read as they are, since they come from the real data.
 
     Raises RuntimeError for a trial that loads a sample unknown to this process; ValueError or TypeError for an unfit
     name, config, seed or result; session.CannotSave where the disk is full or the folder read-only.
@@ -102,22 +102,17 @@ def batched(same, at_most=None):
     or a function of one of their configs. Which of them come together must not change a result, but for rounding:
     after a resumption it is others. They are written down when the call returns, with equal shares of its seconds.
     """
-
-    def mark(trial):
-        trial.batched = (same,) if isinstance(same, str) else tuple(same), at_most
-        return trial
-
-    return mark
+    return functools.partial(_mark, batched=((same,) if isinstance(same, str) else tuple(same), at_most))
 
 
 def writes(path_of):
     """Mark a trial that writes a file: its result counts only as long as the file `path_of(config, seed)` is there."""
+    return functools.partial(_mark, writes=path_of)
 
-    def mark(trial):
-        trial.writes = path_of
-        return trial
 
-    return mark
+def _mark(trial, **marks):
+    vars(trial).update(marks)
+    return trial
 
 
 def grid(**values) -> list[dict]:
@@ -450,18 +445,17 @@ def _parts(thing, in_notebook: bool) -> list:
             return [thing.func, thing.args, thing.keywords]
         case MethodType() | staticmethod() | classmethod():
             return [thing.__func__]
-        case FunctionType():
-            closed_over = [cell.cell_contents for cell in thing.__closure__ or ()]
-            named = [thing.__globals__[name] for name in _names(thing.__code__) if name in thing.__globals__]
-            return [*closed_over, *([thing.__code__, thing.__defaults__, *named] if in_notebook else [])]
-        case CodeType():  # comments and layout are no part of it
-            return [thing.co_code, thing.co_names, thing.co_consts]
         case type() if in_notebook:
             return [*vars(thing).values(), *thing.__bases__]
+        case FunctionType():
+            parts = [cell.cell_contents for cell in thing.__closure__ or ()]
+            for code in _codes(thing.__code__) if in_notebook else ():  # comments and layout are no part of it
+                parts += [code.co_code, *code.co_names, *code.co_consts]
+                parts += [thing.__globals__[name] for name in code.co_names if name in thing.__globals__]
+            return [*parts, thing.__defaults__]
     return []
 
 
-def _names(code: CodeType) -> list[str]:
-    """Return the names in code and in the code within it."""
-    inner = [constant for constant in code.co_consts if isinstance(constant, CodeType)]
-    return [*code.co_names, *(name for more in inner for name in _names(more))]
+def _codes(code: CodeType) -> list[CodeType]:
+    """Return the code of a function and of those within it."""
+    return [code, *(more for inner in code.co_consts if isinstance(inner, CodeType) for more in _codes(inner))]

@@ -494,9 +494,9 @@ def test_dead_network_gets_a_frame_for_each_batch(fig_fun, tmp_path):
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (None, "Frame 2: fig_fun returned NoneType, not a matplotlib Figure"),
-        (np.zeros((3, 4, 3)), "Frame 2: fig_fun returned ndarray"),
-        (Figure(figsize=(1, 2)), "Frame 2 is 100 x 200 pixels and those before it 40 x 30"),
+        (None, "Frame 2.* NoneType"),
+        (np.zeros((3, 4, 3)), "Frame 2.* ndarray"),
+        (Figure(figsize=(1, 2)), "Frame 2.* figsize"),
         (ArithmeticError("sorry"), "sorry"),
     ],
 )
