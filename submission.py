@@ -8,7 +8,6 @@ that has a fault, unless told `--anyway`: then the zip says so. Group and names 
 """
 
 import argparse
-import ast
 import contextlib
 import itertools
 import logging
@@ -18,83 +17,87 @@ import tempfile
 import unicodedata
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import nbformat
-from IPython.core.displayhook import DisplayHook
-from IPython.core.inputtransformer2 import TransformerManager
 from nbconvert import HTMLExporter
 from PIL import Image
 
 from helpers import session
 
 GROUP_SIZE = 3  # at most
-FRAMES = 100  # of a movie: one for each batch
+MOVIES = "gifs/*"  # with their findings
+MOVIE_FRAMES = 100  # one for each batch
 LIMIT = 20  # MB a file: Moodle takes the smallest of several limits, of which 20 MB is a common one
-LEVEL = 9  # of compression
-COMMON = "requirements.txt", "group.json", "data/README.md"
+COMPRESSION = 9
+COMMON = "*.py", "requirements.txt", "group.json", "data/README.md", "notebooks/*.py", "helpers/**/*", "doctor/**/*"
 NOT_IN_ORDER = "_NOT-IN-ORDER"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What belongs together in an upload: notebooks, and the 84 movies with their findings where it asks for them."""
+    """What belongs together in an upload; `files`: patterns of what its notebooks need beside COMMON."""
 
     title: str
     notebooks: tuple[str, ...]
-    movies: bool = False
-    studies: tuple[str, ...] = ()  # patterns of kept studies beside those that begin with a notebook's number
+    files: tuple[str, ...]
 
 
 ASSIGNMENTS = {
-    "1": Assignment("Assignment 1", ("01_low_level_mlp",)),
-    "2": Assignment("Assignment 2", ("02_failure_diagnoses",)),
-    "3": Assignment("Sheet 3", ("03_torch_monitor", "04_cifar10_gif_sweep"), movies=True),
+    "1": Assignment("Assignment 1", ("01_low_level_mlp",), ("runs/kept/01-*/**/*", "data/sample/MNIST-*")),
+    "2": Assignment("Assignment 2", ("02_failure_diagnoses",), ("runs/kept/02-*/**/*", "data/sample/MNIST-*")),
+    "3": Assignment(
+        "Sheet 3",
+        ("03_torch_monitor", "04_cifar10_gif_sweep"),
+        ("runs/kept/0[34]-*/**/*", "data/sample/MNIST-*", "data/sample/CIFAR10-*", MOVIES),
+    ),
     "more": Assignment(
         "Further notebooks",
         ("05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor"),
-        studies=("doctor*",),
+        ("runs/kept/0[567]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*"),
     ),
 }
 
+RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
+# A cell that should have outputs: it prints, or ends with a variable.
+SHOWING = re.compile(r"(?m)^(print|display|claim|summary|session\.describe)\(|^[\w.]+(\[[^=\n]*\])?\s*\Z")
+# A path on the author's machine; but warnings name a cell /tmp/ipykernel_1/2.py, or the like, on any machine.
+PRIVATE = re.compile(
+    r"(?<![\w./+-])(?!/tmp/ipy)(file://)?(/(home|Users|root|tmp|mnt|media|private|Volumes|var/folders|workspaces)/[\w.-]"
+    r"|[A-Z]:[\\/]+\w)[^\s'\"<>)&]*"
+)
 
-class NotFit(ValueError):
+
+class SubmissionError(ValueError):
     """A notebook cannot be read, or a file does not fit into an upload; the message says what to do."""
 
 
 def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Return a notebook; raises NotFit with a sentence that says what to do."""
+    """Return a notebook; raises SubmissionError with a sentence that says what to do."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # nbformat mends small faults, and says so
             notebook = nbformat.read(path, as_version=4)
             nbformat.validate(notebook, relax_add_props=True)  # Colab adds properties of its own
-    except FileNotFoundError as error:
-        raise NotFit("it is missing: put it into notebooks/, under this name.") from error
     except OSError as error:
-        raise NotFit(f"it cannot be read ({error.strerror}): close other programs that hold it.") from error
+        how = "put it into notebooks/, under this name, and close other programs that hold it"
+        raise SubmissionError(f"it is missing or cannot be read ({error.strerror}): {how}.") from error
     except Exception as error:  # of many kinds, from what is no JSON to what is no notebook
-        raise NotFit(
-            "it is no notebook, or half of one: put back the one that came with the bundle, run it and save it."
-        ) from error
+        how = "put back the one that came with the bundle, run it and save it"
+        raise SubmissionError(f"it is no notebook, or half of one: {how}.") from error
     return notebook
-
-
-# ---- faults, each a sentence
 
 
 def find_faults(assignment: Assignment, root: Path) -> list[str]:
     """Return what keeps an assignment from being handed in, a sentence each."""
     faults = list(group_faults(root))
     owner = None if faults else session.signature(*session.read_group(root))
-    for name in assignment.notebooks:
-        path = root / "notebooks" / f"{name}.ipynb"
+    for path in (root / "notebooks" / f"{name}.ipynb" for name in assignment.notebooks):
         faults += [f"{path.name}: {fault}" for fault in notebook_faults(path, owner)]
-    if assignment.movies:
+    if MOVIES in assignment.files:
         faults += [*movie_faults(root / "gifs"), *findings_faults(root / "gifs" / "findings.txt", owner)]
     return faults
 
@@ -106,17 +109,14 @@ def group_faults(root: Path) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
-    if not group.strip("."):
+    if not group:
         yield "group.json names no group: write its number or name into it."
-    if not names or not all(name.strip(".") for name in names):
+    if not names or not all(names):
         yield "group.json has no names, or an empty one: write all of them into it."
     if joined := [name for name in names if re.search(r"[,;&/]|\b(and|und)\b", name)]:
         yield f'group.json has "{joined[0]}" as one name: write ["First Last", "First Last"].'
     if len(names) > GROUP_SIZE:
         yield f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most."
-
-
-RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
 
 
 def notebook_faults(path: Path, owner: str | None) -> Iterator[str]:
@@ -125,121 +125,65 @@ def notebook_faults(path: Path, owner: str | None) -> Iterator[str]:
         yield f"beside it lies {copies[0]}: keep the one that is to be handed in, under the name {path.name}."
     try:
         notebook = read_notebook(path)
-    except NotFit as error:
+    except SubmissionError as error:
         yield str(error)
         return
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    if (notebook.metadata.get("colab") or {}).get("private_outputs"):
+    if notebook.metadata.get("colab", {}).get("private_outputs"):
         yield 'Colab leaves its outputs out: untick "omit code cell output" in Edit > Notebook settings, and run it.'
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
         yield f"it was not saved after a whole run in order: {RUN_AGAIN}."
-    if silent := [i for i, cell in enumerate(cells, 1) if not cell.outputs and should_show(cell.source)]:
-        listed = ", ".join(map(str, silent[:5])) + (f" and {len(silent) - 5} more" if len(silent) > 5 else "")
-        yield f'nothing is shown by code cell {listed}: {RUN_AGAIN}, or end with ";" what is meant to show nothing.'
-    for i, output in ((i, output) for i, cell in enumerate(cells, 1) for output in cell.outputs):
+    if silent := [str(i) for i, cell in enumerate(cells, 1) if not cell.outputs and SHOWING.search(cell.source)]:
+        how = f'{RUN_AGAIN}, or end with ";" what is meant to show nothing'
+        yield f"nothing is shown by code cell {', '.join(silent)}: {how}."
+    for i, cell in enumerate(cells, 1):
+        yield from (f"code cell {i} {fault}" for fault in output_faults(cell.outputs))
+    yield from text_faults("\n".join(output_text(output) for cell in cells for output in cell.outputs), owner)
+
+
+def output_faults(outputs: list[nbformat.NotebookNode]) -> Iterator[str]:
+    """Yield what is wrong with the outputs of a code cell."""
+    for output in outputs:
         if output.output_type == "error":
-            yield f"code cell {i} ends with {' '.join(output.ename.split())}: mend it, {RUN_AGAIN}."
+            yield f"ends with {output.ename}: mend it, {RUN_AGAIN}."
         if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-            yield f"code cell {i} shows a widget, which is dead in a saved notebook: print instead."
-    yield from text_faults(["\n".join(map(output_text, cell.outputs)) for cell in cells], owner)
-
-
-def text_faults(texts: list[str], owner: str | None) -> Iterator[str]:
-    """Yield what is wrong in the texts that code cells have put out."""
-    whole = "\n".join(texts)
-    if "QUICK=1" in whole or "not judged (quick run" in whole:
-        yield f"these are the outputs of a quick run: unset QUICK, {RUN_AGAIN}."
-    if "!!! A SAMPLE" in whole or "not judged (sample" in whole:
-        yield f"it ran on a sample of the data: see data/README.md for all of them, {RUN_AGAIN}."
-    if failed := re.findall(r"(?m)^FAILS: (.+?)(?:: \S+ \(.*)?$", whole):
-        claims = "a claim" if len(failed) == 1 else f"{len(failed)} claims"
-        yield f'{claims} failed ("{failed[0]}"): the text or the code is wrong, mend it and {RUN_AGAIN}.'
-    if owner and not is_signed(whole, owner):
-        yield f"it does not show group and names of group.json: {RUN_AGAIN} (what lies in executed/ does not count)."
-    for i, text in enumerate(texts, 1):
-        if found := find_private(text):
+            yield "shows a widget, which is dead in a saved notebook: print instead."
+        if path := PRIVATE.search(output_text(output)):
             how = "print less, or mend what a warning says"
-            yield f"code cell {i} shows {found}, which is of your own machine: {how}, and {RUN_AGAIN}."
+            yield f"shows {path[0]}, which is of your own machine: {how}, and {RUN_AGAIN}."
 
 
-def is_signed(text: str, owner: str) -> bool:
-    return bool(re.search(rf"(?m)^{re.escape(owner)}(   \(from group.json\))?$", text))
-
-
-def output_text(output) -> str:
-    """Return all text of an output, also of a vector graphic, and not the bytes of a picture."""
-    data = output.get("data", {})
-    texts = [str(data[kind]) for kind in data if not kind.startswith("image/") or kind == "image/svg+xml"]
+def output_text(output: nbformat.NotebookNode) -> str:
+    """Return all text of an output, and not the bytes of a picture."""
+    texts = [str(data) for kind, data in output.get("data", {}).items() if not kind.startswith("image/")]
     return "\n".join([output.get("text", ""), *texts, *output.get("traceback", [])])
 
 
-SHOWING = {"print", "display", "describe", "claim", "summary"}
-SILENT = {"append", "extend", "insert", "remove", "sort", "update", "add", "clear", "close", "seed", "backward", "step"}
-SILENT |= {"run_line_magic", "run_cell_magic", "system"}  # what magics become
-
-
-def should_show(source: str) -> bool:
-    """Tell whether a cell prints, whatever the case and not only in its functions, or ends with a value."""
-    try:
-        body = ast.parse(TransformerManager().transform_cell(source)).body
-    except SyntaxError:
-        return False
-    if SHOWING & set(names_called(body)):
-        return True
-    last = body[-1] if body else None
-    if not isinstance(last, ast.Expr) or isinstance(last.value, ast.Constant):
-        return False
-    return not DisplayHook.semicolon_at_end_of_expression(source) and not SILENT & set(names_called([last]))
-
-
-def names_called(statements: Iterable[ast.AST]) -> Iterator[str]:
-    """Yield the names of functions that are called as statements, also in loops; prints to a file are left out."""
-    for statement in statements:
-        if isinstance(statement, ast.Expr) and isinstance(call := statement.value, ast.Call):
-            if not any(keyword.arg == "file" for keyword in call.keywords):
-                yield getattr(call.func, "id", getattr(call.func, "attr", ""))
-        elif isinstance(statement, (ast.For, ast.While, ast.With, ast.Try)):
-            yield from names_called(statement.body)
-
-
-HOMES = re.compile(
-    r"(?:file://|(?<![\w./-]))(?:/(?:home|Users|root|tmp|mnt|media|private|Volumes|var/folders|workspaces)/[\w.-]"
-    r"|[a-z]:[\\/]+Users[\\/]+|(?-i:[A-Z]):[\\/]+\w)[^\s'\"<>)&]*",
-    re.IGNORECASE,
-)
-CELLS = r"/tmp/(ipykernel_\d+|ipython-input-[\w-]+)(/|\.py)"  # by which warnings name a cell, on any machine
-NO_TEXT = r"\x1b\[[0-9;]*[A-Za-z]|;base64,[\w+/=]*"  # colors of a terminal, pictures in HTML
-
-
-def find_private(text: str) -> str:
-    """Return a path in a text that tells of the own machine; "" if there is none."""
-    text = re.sub(f"{CELLS}|{NO_TEXT}", "", text)
-    if path := HOMES.search(text):
-        return path[0]
-    root = str(session.ROOT)
-    return root if root in text and not root.startswith("/content") else ""  # which is the same for all in Colab
-
-
-# ---- the parts of sheet 3
+def text_faults(text: str, owner: str | None) -> Iterator[str]:
+    """Yield what is wrong in the text that a notebook has put out."""
+    if "QUICK=1" in text:
+        yield f"these are the outputs of a quick run: unset QUICK, {RUN_AGAIN}."
+    if "!!! A SAMPLE" in text:
+        yield f"it ran on a sample of the data: see data/README.md for all of them, {RUN_AGAIN}."
+    for claim in dict.fromkeys(re.findall(r"(?m)^FAILS: (.+): \S+ \(.*$", text)):  # the summary repeats them
+        yield f'a claim failed ("{claim}"): the text or the code is wrong, mend it and {RUN_AGAIN}.'
+    if owner and f"{owner}   (from group.json)" not in text:
+        yield f"it does not show group and names of group.json: {RUN_AGAIN} (what lies in executed/ does not count)."
 
 
 def movie_names() -> list[str]:
-    """Return the names of the 84 movies of sheet 3, without their ending."""
+    """Return the file names of the 84 movies of sheet 3."""
     regularizations = ["none", "l2-0.001", "l2-0.01", "l2-0.1", "dropout-0.1", "dropout-0.3", "dropout-0.5"]
     parts = ("he", "uniform"), ("raw", "standardized"), regularizations, ("bn-none", "bn-before", "bn-after")
-    return ["_".join(choice) for choice in itertools.product(*parts)]
+    return ["_".join(choice) + ".gif" for choice in itertools.product(*parts)]
 
 
 def movie_faults(folder: Path) -> Iterator[str]:
     """Yield what is wrong with the movies of sheet 3."""
     names = movie_names()
-    if missing := [name for name in names if not (folder / f"{name}.gif").is_file()]:
-        yield f"{len(missing)} of {len(names)} movies are missing, such as {missing[0]}.gif: run 04_cifar10_gif_sweep."
-    for name in (name for name in names if name not in missing):
-        frames = count_frames(folder / f"{name}.gif")
-        if frames != FRAMES:
-            state = f"should have {FRAMES} frames and has {frames}" if frames else "cannot be read"
-            yield f"{name}.gif {state}: delete it and run 04_cifar10_gif_sweep."
+    if wrong := [name for name in names if count_frames(folder / name) != MOVIE_FRAMES]:
+        state = f"are missing or do not have {MOVIE_FRAMES} frames, such as {wrong[0]}"
+        yield f"{len(wrong)} of {len(names)} movies {state}: delete those and run 04_cifar10_gif_sweep."
 
 
 def count_frames(path: Path) -> int:
@@ -257,96 +201,54 @@ def findings_faults(path: Path, owner: str | None) -> Iterator[str]:
     """Yield what is wrong with the text of the two findings."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        yield f"{path.name} is missing: run 04_cifar10_gif_sweep, which writes it."
-        return
     except (OSError, UnicodeDecodeError):
-        yield f"{path.name} cannot be read: save it as UTF-8."
+        yield f"{path.name} is missing, or not in UTF-8: run 04_cifar10_gif_sweep, which writes it."
         return
-    findings = re.split(r"(?mi)^[\s#*-]*(?:finding\s*)?\d+\s*[.):](?!\d)", text)[1:]
-    why = r"(?i)\b(why|because|since|due to|reasons?|warum|weil|denn|Grund|Begründung)\b"
+    findings = re.split(r"(?mi)^\W*(?:finding )?\d[.):](?!\d)", text)[1:]
+    why = r"(?i)\b(why|because|since|reason|warum|weil|denn|grund)\b"
     reasoned = sum(bool(re.search(why, finding)) for finding in findings)
     if reasoned < 2:
         how = 'begin them "1." and "2.", and give each a "Why."'
         yield f"{path.name} has a reason for {reasoned} of the two findings that the sheet asks for: {how}."
-    if owner and not is_signed(text, owner):
+    if owner and owner not in text.splitlines():
         yield f"{path.name} does not show group and names of group.json: run 04_cifar10_gif_sweep."
-
-
-# ---- what is in a zip
-
-
-def pack_assignment(assignment: Assignment, root: Path, limit: float, faults: list[str]) -> dict[str, dict[str, bytes]]:
-    """Return the zips of an assignment, each below `limit` MB: its name -> name in it -> bytes.
-
-    Raises NotFit for a file that fits into no zip.
-    """
-    name = zip_name(assignment, root) + (NOT_IN_ORDER if faults else "")
-    files = {f"{name}/{inner}": content for inner, content in collect_files(assignment, root, faults).items()}
-    parts = split_files(files, limit * 1e6)
-    if len(parts) == 1:
-        return {f"{name}.zip": parts[0]}
-    return {f"{name}_{number}-of-{len(parts)}.zip": part for number, part in enumerate(parts, 1)}
 
 
 def zip_name(assignment: Assignment, root: Path) -> str:
     """Return the name of a zip: of letters, digits, - and _, which every system and E-Learning accept."""
     group = ""
-    with contextlib.suppress(ValueError):  # which is one of the faults
-        group = session.read_group(root)[0].strip(".")
-    if not group.lower().startswith(("group", "gruppe")):
-        group = f"group {group}" if group else "without a group"
-    return plain_name(f"{assignment.title}_{group}")
-
-
-def plain_name(text: str) -> str:
-    umlauts = {"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss"}
-    text = unicodedata.normalize("NFKD", text.translate(str.maketrans(umlauts))).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:80]
+    with contextlib.suppress(ValueError):  # find_faults reports it
+        group = session.read_group(root)[0]
+    text = f"group {group}" if group else "without a group"
+    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return f"{assignment.title.replace(' ', '-')}_{re.sub(r'[^A-Za-z0-9]+', '-', text).strip('-')}"
 
 
 def collect_files(assignment: Assignment, root: Path, faults: list[str]) -> dict[str, bytes]:
-    """Return the files of an assignment, name -> bytes, the notebooks and their pages first."""
-    files, notebooks = {}, {}
+    """Return the files of an assignment, name -> bytes, the pages and notebooks first."""
+    files = {}
     if faults:
         text = "Packed though the check found this:\n\n" + "".join(f"- {fault}\n" for fault in faults)
         files["NOT_IN_ORDER.txt"] = text.encode()
-    for path in (root / "notebooks" / f"{name}.ipynb" for name in assignment.notebooks):
-        if path.is_file():
-            files[f"notebooks/{path.name}"] = path.read_bytes()
-            with contextlib.suppress(NotFit):  # which is one of the faults
-                notebooks[path] = read_notebook(path)
-                files[f"notebooks/{path.stem}.html"] = render_html(notebooks[path], path)
-    studies = [*(f"{path.stem[:2]}-*" for path in notebooks), *assignment.studies]
-    patterns = [*COMMON, "*.py", "notebooks/*.py", "helpers/**/*", "doctor/**/*"]
-    patterns += [f"runs/kept/{study}/**/*" for study in studies]
-    patterns += ["gifs/*"] if assignment.movies else []
-    texts = "\n".join(cell.source for notebook in notebooks.values() for cell in notebook.cells)
-    patterns += [f"data/sample/{name}-*" for name in ("MNIST", "FashionMNIST", "CIFAR10") if f'"{name}"' in texts]
-    paths = itertools.chain(*map(root.glob, patterns), linked_files(texts, root))
-    return files | {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in sorted({*paths}) if is_visible(path)
-    }
+    for name in assignment.notebooks:
+        with contextlib.suppress(SubmissionError):  # find_faults reports it
+            files[f"notebooks/{name}.html"] = render_html(root / "notebooks" / f"{name}.ipynb")
+    patterns = [*(f"notebooks/{name}.ipynb" for name in assignment.notebooks), *COMMON, *assignment.files]
+    for path in (path for pattern in patterns for path in sorted(root.glob(pattern)) if is_wanted(path)):
+        files[path.relative_to(root).as_posix()] = path.read_bytes()
+    return files
 
 
-def is_visible(path: Path) -> bool:
-    """Leave out what editors, systems, Python and killed runs leave behind."""
-    return path.is_file() and path.suffix != ".pyc" and path.name[0] not in ".#" and path.name[-1] != "~"
+def is_wanted(path: Path) -> bool:
+    """Tell whether a file goes into a zip: not what editors, systems, Python and killed runs leave behind."""
+    return path.is_file() and path.suffix != ".pyc" and not path.name.startswith(".") and not path.name.endswith("~")
 
 
-def linked_files(texts: str, root: Path) -> Iterator[Path]:
-    """Yield the project's files that texts of notebooks link to."""
-    for target in re.findall(r"\]\(\.\./([^)#\s]+)", texts):
-        path = (root / unquote(target)).resolve()
-        if path.is_relative_to(root):
-            yield path
-
-
-def render_html(notebook: nbformat.NotebookNode, path: Path) -> bytes:
+def render_html(path: Path) -> bytes:
     """Return a notebook as a page that holds its pictures and movies; the same notebook gives the same page."""
+    notebook = read_notebook(path)
     for number, cell in enumerate(notebook.cells):
-        if "id" in cell:  # where it had none, nbformat has drawn one at random
-            cell.id = f"cell-{number}"
+        cell.id = f"cell-{number}"  # nbformat draws one at random where a cell has none
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
             if "image/gif" in data:  # which the exporter drops
                 data["text/html"] = f'<img src="data:image/gif;base64,{data["image/gif"]}">'
@@ -356,18 +258,15 @@ def render_html(notebook: nbformat.NotebookNode, path: Path) -> bytes:
     return HTMLExporter(embed_images=True).from_notebook_node(notebook, where)[0].encode()
 
 
-# ---- the zips
-
-
 def split_files(files: dict[str, bytes], limit: float) -> list[dict[str, bytes]]:
     """Return the files in parts that are at most `limit` bytes each when they are packed, in their order."""
     limit -= 100  # bytes of the table of contents, beside the two headers of each file
     parts, room = [{}], limit
     for name, content in files.items():
-        size = len(zlib.compress(content, LEVEL)) + 2 * len(name.encode()) + 100
+        size = len(zlib.compress(content, COMPRESSION)) + 2 * len(name.encode()) + 100
         if size > limit:
             sizes = f"{size / 1e6:.3g} MB when packed, and an upload may have {limit / 1e6:.3g} MB (--limit)"
-            raise NotFit(f"{name.partition('/')[2]} has {sizes}: show fewer or smaller figures.")
+            raise SubmissionError(f"{name.partition('/')[2]} has {sizes}: show fewer or smaller figures.")
         if size > room:
             parts.append({})
             room = limit
@@ -376,21 +275,22 @@ def split_files(files: dict[str, bytes], limit: float) -> list[dict[str, bytes]]
     return parts
 
 
-def write_zips(zips: dict[str, dict[str, bytes]], to: Path) -> list[Path]:
+def write_zips(name: str, parts: list[dict[str, bytes]], to: Path) -> list[Path]:
     """Write zips into the folder `to` in place of those of an earlier packing; return their paths.
 
     Raises session.CannotSave where the disk is full or the folder read-only, and then leaves it as it was.
     """
-    stem = re.sub(r"(_\d+-of-\d+)?\.zip$", "", next(iter(zips)))  # one in order outlasts one that is not
-    old = re.compile(rf"{stem}({NOT_IN_ORDER})?(_\d+-of-\d+)?\.zip")
+    numbers = [f"_{number}-of-{len(parts)}" for number in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
+    earlier = re.compile(rf"{name}({NOT_IN_ORDER})?(_\d+-of-\d+)?\.zip")  # what is in order also replaces what was not
     with session.saving(to):
         to.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=to, prefix=".packing-") as folder:
-            for name, files in zips.items():
-                write_zip(Path(folder) / name, files)
-            placed = [(Path(folder) / name).replace(to / name) for name in zips]
-        for path in to.glob("*.zip"):
-            if old.fullmatch(path.name) and path not in placed:
+            paths = [Path(folder) / f"{name}{number}.zip" for number in numbers]
+            for path, files in zip(paths, parts, strict=True):
+                write_zip(path, files)
+            placed = [path.replace(to / path.name) for path in paths]
+        for path in set(to.iterdir()) - set(placed):
+            if earlier.fullmatch(path.name):
                 path.unlink(missing_ok=True)  # another process may have packed the same
     return placed
 
@@ -401,54 +301,46 @@ def write_zip(path: Path, files: dict[str, bytes]) -> None:
         for name, content in files.items():
             entry = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.compress_type, entry.create_system, entry.external_attr = ZIP_DEFLATED, 3, 0o644 << 16
-            archive.writestr(entry, content, compresslevel=LEVEL)
-
-
-# ---- the command
+            archive.writestr(entry, content, compresslevel=COMPRESSION)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Check or pack; return the status to exit with: 0, or 1 if there are faults."""
     parser = argparse.ArgumentParser(prog="python submission.py", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("check", "pack"))
-    parser.add_argument("which", nargs="*", help=f"of {', '.join(ASSIGNMENTS)}; all of them if none is given")
-    common = "MB a file of an upload may have (%(default)s, a common limit of Moodle)"
-    parser.add_argument("--limit", type=float, default=LIMIT, help=common)
+    parser.add_argument("which", nargs="*", choices=[*ASSIGNMENTS, "all"], default="all")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="MB a file of an upload may have (%(default)s)")
     parser.add_argument("--to", type=Path, default=session.ROOT / "handin", help="folder of the zips (handin)")
     parser.add_argument("--anyway", action="store_true", help="pack in spite of faults; the zip then says so")
     given = parser.parse_intermixed_args(arguments)  # options may also stand before the assignments
-    if unknown := [key for key in given.which if key not in ASSIGNMENTS]:
-        parser.error(f"no assignment {unknown[0]!r}: give some of {', '.join(ASSIGNMENTS)}, or none for all")
-    if not given.limit > 0:
-        parser.error("--limit has to be above 0")
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a console that lacks a letter shows another
-    return max([hand_in(ASSIGNMENTS[key], given) for key in given.which or ASSIGNMENTS])
+    keys = ASSIGNMENTS if "all" in given.which else given.which
+    return max([hand_in(ASSIGNMENTS[key], given) for key in keys])
 
 
 def hand_in(assignment: Assignment, given: argparse.Namespace) -> int:
     """Check one assignment, and pack it if that is asked; return its status."""
     print(f"{assignment.title}: ", end="", flush=True)  # reading and packing take some seconds
-    faults, zips = find_faults(assignment, session.ROOT), {}
+    faults, parts = find_faults(assignment, session.ROOT), []
+    name = zip_name(assignment, session.ROOT) + (NOT_IN_ORDER if faults else "")
+    files = {f"{name}/{inner}": content for inner, content in collect_files(assignment, session.ROOT, faults).items()}
     try:
-        zips = pack_assignment(assignment, session.ROOT, given.limit, faults)
-    except NotFit as error:
+        parts = split_files(files, given.limit * 1e6)
+    except SubmissionError as error:
         faults.append(str(error))
-    print(f"{len(faults)} to mend" if faults else "in order")
-    print("".join(f"- {fault}\n" for fault in faults), end="")
+    print("\n- ".join([f"{len(faults)} to mend" if faults else "in order", *faults]))
     if given.command == "check":
         return int(bool(faults))
-    if not zips or (faults and not given.anyway):
-        print("  Nothing was written." + (" With --anyway it is packed as it is, and says so." if zips else ""))
+    if not parts or (faults and not given.anyway):
+        print("  Nothing was written." + (" With --anyway it is packed as it is, and says so." if parts else ""))
         return 1
     try:
-        paths = write_zips(zips, given.to)
+        paths = write_zips(name, parts, given.to)
     except session.CannotSave as error:
         print(f"  Nothing was written: {error}")
         return 1
     for path in paths:
         print(f"  {session.shown(path)}: {path.stat().st_size / 1e6:.1f} MB")
-    for path in sorted(set(given.to.glob(f"{plain_name(assignment.title)}_*.zip")) - set(paths)):
+    for path in sorted(set(given.to.glob(f"{name.partition('_')[0]}_*.zip")) - set(paths)):
         print(f"  Beside it lies {path.name}, packed before: do not upload both.")
     return int(bool(faults))
 

@@ -109,9 +109,10 @@ def layer_of(parameter: str) -> str:
 
 
 def fetch(records: Iterable) -> None:
-    """Put numbers in place of the tensors of one element that records hold, fetched from their device all at once."""
-    found = [(vars(r), key, value) for r in records for key, value in vars(r).items() if isinstance(value, Tensor)]
-    if found:
+    """Put numbers in place of the tensors of one element that records hold, fetched from each device all at once."""
+    everywhere = [(vars(r), key, value) for r in records for key, value in vars(r).items() if isinstance(value, Tensor)]
+    for device in {tensor.device for *_, tensor in everywhere}:
+        found = [entry for entry in everywhere if entry[2].device == device]
         numbers = torch.stack([t if t.dtype == torch.float32 else t.float() for *_, t in found]).tolist()
         for (record, key, _), number in zip(found, numbers, strict=True):
             record[key] = number

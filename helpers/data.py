@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from helpers import session
 
@@ -27,20 +28,19 @@ CLASSES = {
 }
 TIMEOUT = 15  # seconds without an answer from the server
 
-# MD5 sums of the unpacked files; torchvision knows those of the archives and of all CIFAR-10 files.
-IDX_MD5 = {
-    "MNIST": {
-        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-    },
-    "FashionMNIST": {
-        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-    },
+# What torchvision reads and downloads, below the root; and the MD5 sums of the files, read one after the other.
+FILES = {
+    name: [f"{name}/raw/{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+    for name in ("MNIST", "FashionMNIST")
+}
+ARCHIVES = {name: [f"{file}.gz" for file in files] for name, files in FILES.items()}
+BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
+FILES["CIFAR10"] = [f"cifar-10-batches-py/{file}" for file in BATCHES]
+ARCHIVES["CIFAR10"] = ["cifar-10-python.tar.gz"]
+MD5 = {
+    "MNIST": "017998840fb0ba3336e2cca627621f8d",
+    "FashionMNIST": "7fb138cd6dc7fb99e48ca6a5a22923b2",
+    "CIFAR10": "17334c8b874ac21198bbbcc18179dfee",
 }
 
 # The copies of each image of a sample, the one in place first, and the classes that look the same in a mirror.
@@ -136,42 +136,29 @@ def _sheet(name: str, part: str) -> Path:
 @functools.cache
 def _sample(name: str) -> ImageData:
     """Make data of the usual sizes from the sheets: in each copy of the sample all images are shifted alike."""
+    mode, channels, size = ("RGB", 3, 32) if name == "CIFAR10" else ("L", 1, 28)
     splits = []
     for part in ("train", "test"):
-        images, labels = _cut_up(name, part)
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
-        images, labels = images[order], labels[order]
-        mirror = torch.isin(labels, torch.tensor(MIRRORED[name], dtype=torch.int64)).view(-1, 1, 1, 1)
-        mirrored = torch.where(mirror, images.flip(3), images)
-        copies = [_shift(mirrored if (y + x) % 2 else images, y, x) for y, x in SHIFTS]
+        with Image.open(_sheet(name, part)) as sheet:  # class after class, row by row
+            tiles = torch.from_numpy(np.array(sheet.convert(mode))).unflatten(0, (-1, size))
+        images = tiles.view(*tiles.shape[:2], -1, size, channels).permute(0, 2, 4, 1, 3).flatten(0, 1)  # (N, C, H, W)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+        images, labels = images[order], order // (len(order) // 10)
+        mirrored = images.clone()
+        for label in MIRRORED[name]:
+            mirrored[labels == label] = images[labels == label].flip(3)
+        places = torch.arange(size)  # what comes in repeats the edge
+        rows = {shift: (places - shift).clamp(0, size - 1) for shift in range(-2, 3)}
+        copies = [(mirrored if (y + x) % 2 else images)[:, :, rows[y]][..., rows[x]] for y, x in SHIFTS]
         splits += [torch.cat(copies), labels.repeat(len(SHIFTS))]
     return ImageData(name, CLASSES[name], "sample", *splits)
 
 
-def _cut_up(name: str, part: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the images uint8 (N, C, H, W) of a sheet, class after class, and their labels."""
-    from PIL import Image
-
-    color, size = ("RGB", 32) if name == "CIFAR10" else ("L", 28)
-    pixels = torch.from_numpy(np.array(Image.open(_sheet(name, part)).convert(color)))  # (height, width[, 3])
-    rows = pixels.view(len(pixels) // size, size, -1, size, len(color) if color == "RGB" else 1)
-    images = rows.permute(0, 2, 4, 1, 3).flatten(0, 1)  # (N, C, H, W)
-    return images, torch.arange(10).repeat_interleave(len(images) // 10)
-
-
-def _shift(images: torch.Tensor, y: int, x: int) -> torch.Tensor:
-    """Move images (N, C, H, W) by some pixels; what comes in repeats the edge."""
-    height, width = images.shape[2:]
-    rows, columns = (torch.arange(height) - y).clamp(0, height - 1), (torch.arange(width) - x).clamp(0, width - 1)
-    return images[:, :, rows][:, :, :, columns]
-
-
 @functools.cache
 def _real(name: str, root: Path) -> ImageData:
-    files = _files(name)
-    if not any(os.path.exists(root / file) for file in files):
+    if not any(os.path.exists(root / file) for file in FILES[name]):
         _download(name, root)
-    _verify(name, root, files)  # CIFAR-10 comes as pickles: torchvision opens only what is verified
+    _verify(name, root)  # CIFAR-10 comes as pickles: torchvision opens only what is verified
     splits = []
     for train in (True, False):
         dataset = _dataset_class(name)(root, train=train)
@@ -181,104 +168,54 @@ def _real(name: str, root: Path) -> ImageData:
     return ImageData(name, CLASSES[name], "torchvision", *splits)
 
 
+def _dataset_class(name: str) -> type:
+    """Return torchvision's class, downloading from DATA_MIRROR where it is set."""
+    from torchvision import datasets
+
+    mirror = os.environ.get("DATA_MIRROR", "").rstrip("/")
+    addresses = {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{ARCHIVES['CIFAR10'][0]}"}
+    return type(name, (getattr(datasets, name),), addresses if mirror else {})
+
+
 def _download(name: str, root: Path) -> None:
     """Let torchvision download into a temporary folder inside `root`; move what is verified into place.
 
-    Archives that lie in `root` already are used. Raises DownloadError, and then leaves nothing behind.
+    Archives that lie in `root` are used where they are whole. Raises DownloadError, and then leaves nothing behind.
     """
-    files, archives = _files(name), _archives(name)
-    archives_here = {archive: md5 for archive, md5 in archives.items() if os.path.exists(root / archive)}
-    _verify(name, root, archives_here)
+    print(f"Downloading {name} (once) ...", flush=True)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
             new = Path(temporary)
-            for archive in archives_here:
+            for archive in (file for file in ARCHIVES[name] if os.path.exists(root / file)):
                 (new / archive).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(root / archive, new / archive)
-            if len(archives_here) < len(archives):
-                print(f"Downloading {name} (once) ...", flush=True)
-            with _bounded_and_quiet():
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # no bars
                 _dataset_class(name)(new, download=True)
-            _verify(name, new, files)
-            for archive in archives:
-                (new / archive).unlink(missing_ok=True)
-            folder = _folder(name)
-            (root / folder).parent.mkdir(exist_ok=True)
-            try:
-                os.replace(new / folder, root / folder)  # in one step: nobody ever sees a half-filled folder ...
-            except OSError:  # ... unless there is one already, with archives or from a process that was faster
-                for file in files:
-                    os.replace(new / file, root / file)
+            _verify(name, new)
+            for file in FILES[name]:
+                (root / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(new / file, root / file)
     except Exception as error:  # of the network, the server, the disk: the reason is passed on
         reason = textwrap.shorten(str(error) or type(error).__name__, 160, placeholder=" [...]")
-        raise DownloadError(
-            f"{name} is not in {session.shown(root)} and cannot be downloaded ({reason}): put the files there as "
-            "data/README.md says, or run again with a network."
-        ) from error
-
-
-@contextlib.contextmanager
-def _bounded_and_quiet():
-    """Bound each wait for a server, and keep progress bars out of the notebook."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
+        problem = f"{name} is not in {session.shown(root)} and cannot be downloaded ({reason})"
+        advice = "put the files there as data/README.md says, or run again with a network"
+        raise DownloadError(f"{problem}: {advice}.") from error
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(timeout)
 
 
-def _verify(name: str, root: Path, files: dict[str, str]) -> None:
-    """Raise DamagedDataError for the first of `files` (path below root -> MD5 sum) that is not as published."""
-    for file, md5 in files.items():
-        path = root / file
-        try:
-            content = path.read_bytes()
-            if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
-                continue
-            fault = f"is damaged ({len(content):,} bytes whose MD5 sum is not {md5})"
-        except FileNotFoundError:
-            fault = f"is missing among the other files of {name}"
-        except OSError as error:
-            fault = f"cannot be read ({error.strerror})"
-        useless = f"the folder {session.shown(root / _folder(name))}" if file in _files(name) else "it"
-        advice = f"put the published file back, or delete {useless} and run again"
-        raise DamagedDataError(f"{session.shown(path)} {fault}: {advice}.")
-
-
-def _dataset_class(name: str) -> type:
-    """Return torchvision's class, downloading from DATA_MIRROR where it is set.
-
-    It is made blind to the unverified `processed/*.pt` that its old versions left behind.
-    """
-    from torchvision import datasets
-
-    changes = {"_check_legacy_exist": lambda self: False}
-    if mirror := os.environ.get("DATA_MIRROR", "").rstrip("/"):
-        changes |= {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{datasets.CIFAR10.filename}"}
-    return type(name, (getattr(datasets, name),), changes)
-
-
-def _folder(name: str) -> str:
-    """Return the folder of the files, as torchvision has it."""
-    return "cifar-10-batches-py" if name == "CIFAR10" else f"{name}/raw"
-
-
-def _files(name: str) -> dict[str, str]:
-    """Return path below the root -> MD5 sum of each file that torchvision reads."""
-    if name == "CIFAR10":
-        cifar = _dataset_class(name)
-        sums = {**dict(cifar.train_list), **dict(cifar.test_list), cifar.meta["filename"]: cifar.meta["md5"]}
-    else:
-        sums = IDX_MD5[name]
-    return {f"{_folder(name)}/{file}": md5 for file, md5 in sums.items()}
-
-
-def _archives(name: str) -> dict[str, str]:
-    """Return path below the root -> MD5 sum of each archive that torchvision downloads."""
-    dataset_class = _dataset_class(name)
-    if name == "CIFAR10":
-        return {dataset_class.filename: dataset_class.tgz_md5}
-    return {f"{_folder(name)}/{file}": md5 for file, md5 in dataset_class.resources}
+def _verify(name: str, root: Path) -> None:
+    """Raise DamagedDataError where a file is missing or the files are not those that were published."""
+    digest, folder = hashlib.md5(usedforsecurity=False), (root / FILES[name][0]).parent
+    try:
+        for file in FILES[name]:
+            digest.update((root / file).read_bytes())
+        fault = "" if digest.hexdigest() == MD5[name] else "the MD5 sum of its files is another"
+    except OSError as error:
+        fault = f"{Path(error.filename).name} cannot be read: {error.strerror}"
+    if fault:
+        advice = "put the published files there, or delete the folder and run again"
+        raise DamagedDataError(f"{session.shown(folder)} is damaged ({fault}): {advice}.")

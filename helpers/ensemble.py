@@ -11,7 +11,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-# A configuration names what differs from these. The networks of one ensemble agree in the keys of SHARED ...
+# A configuration names what differs from these. The networks of one ensemble agree in the keys of SHARED,
+# and each has its own values of OWN.
 SHARED = {
     "hidden": (64,),  # units of each hidden layer; () is the linear model
     "activation": "relu",
@@ -21,7 +22,6 @@ SHARED = {
     "falling_rate": False,  # the learning rate falls linearly to 0
     "train_size": None,  # use the first so many training images; None: all
 }
-# ... and each has its own values of these.
 OWN = {
     "init": "he",  # "he", "xavier", or the half-width a of U(-a, a) in every layer
     "init_seed": None,  # None: the seed of the trial
@@ -32,35 +32,20 @@ OWN = {
 
 # name -> (function, its derivative written in terms of the function's value)
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
-    "identity": (
-        lambda z: z,
-        torch.ones_like,
-    ),
-    "relu": (
-        lambda z: z.clamp_min(0),
-        lambda a: (a > 0).to(a.dtype),
-    ),
-    "leaky relu": (
-        lambda z: torch.maximum(z, 0.01 * z),
-        lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype),
-    ),
-    "sigmoid": (
-        torch.sigmoid,
-        lambda a: a * (1 - a),
-    ),
-    "tanh": (
-        torch.tanh,
-        lambda a: 1 - a * a,
-    ),
-    "softsign": (
-        lambda z: z / (1 + z.abs()),
-        lambda a: (1 - a.abs()) ** 2,
-    ),
+    "identity": (lambda z: z, torch.ones_like),
+    "relu": (lambda z: z.clamp_min(0), lambda a: (a > 0).to(a.dtype)),
+    "leaky relu": (lambda z: torch.maximum(z, 0.01 * z), lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype)),
+    "sigmoid": (torch.sigmoid, lambda a: a * (1 - a)),
+    "tanh": (torch.tanh, lambda a: 1 - a * a),
+    "softsign": (lambda z: z / (1 + z.abs()), lambda a: (1 - a.abs()) ** 2),
 }
 
 
 def init_bound(init: str | float, fan_in: int, fan_out: int) -> float:
-    """Return a of U(-a, a), whose variance is a^2 / 3: 2 / fan_in for He et al. 2015, else Glorot and Bengio 2010."""
+    """Return a of U(-a, a), whose variance is a^2 / 3.
+
+    "he": 2 / fan_in (He et al. 2015); "xavier": 2 / (fan_in + fan_out) (Glorot and Bengio 2010); or a itself.
+    """
     match init:
         case "he":
             return sqrt(6 / fan_in)
@@ -79,7 +64,7 @@ def side_by_side(weight: Tensor) -> Tensor:
 class Ensemble:
     """M networks: `weights` (M, fan_in, fan_out) and `biases` (M, 1, fan_out) layer by layer."""
 
-    def __init__(self, sizes: list[int], activation: str, inits: list, seeds: list[int], like: Tensor):
+    def __init__(self, sizes: list[int], activation: str, inits: list, seeds: list[int], like: Tensor, momentum=0.0):
         """Draw one network per entry of `inits` and `seeds`, biases 0, with the device and dtype of `like`.
 
         Equal seeds draw equal numbers, up to the scale that `inits` gives them.
@@ -99,6 +84,10 @@ class Ensemble:
             weight = torch.stack(drawn) if self.weights else torch.stack(drawn, 1).transpose(0, 1)
             self.weights.append(weight.to(like))
             self.biases.append(like.new_zeros(len(seeds), 1, fan_out))
+        # Without momentum the velocities need not be kept: each step goes straight into the parameters.
+        self.momentum, self.velocities, self.bias_velocities = momentum, self.weights, self.biases
+        if momentum:
+            self.velocities, self.bias_velocities = ([*map(torch.zeros_like, p)] for p in (self.weights, self.biases))
 
     def forward(self, images: Tensor, drop: Tensor | None = None) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Return the hidden activations (M, B, H), their slopes da/dz, and the logits (M, B, C)."""
@@ -136,34 +125,16 @@ class Ensemble:
         gradients.append((images.T, delta.transpose(0, 1).flatten(1), delta.sum(1, keepdim=True)))
         return losses, gradients[::-1]
 
-    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean cross-entropy (M,) and the accuracy (M,)."""
-        losses, hits = 0, 0
-        for x, y in zip(images.split(1000), labels.split(1000), strict=True):
-            logits = self.forward(x)[2]
-            losses += (logits.logsumexp(2) - logits[:, torch.arange(len(y), device=y.device), y]).sum(1)
-            hits += (logits.argmax(2) == y).sum(1)
-        return losses / len(labels), hits / len(labels)
+    def step(self, images: Tensor, labels: Tensor, lr: Tensor, decay=None, drop=None) -> Tensor:
+        """Train on one batch: v <- momentum v - lr (gradient + decay w), w <- w + v; return the losses (M,) before it.
 
-
-class SGD:
-    """v <- momentum v - lr (gradient + decay w), w <- w + v, without a tensor for the gradient."""
-
-    def __init__(self, networks: Ensemble, momentum: float = 0.0, decay: Tensor | None = None):
-        """Take over the networks; `decay` (M, 1, 1) holds one weight decay for each of them, None is none."""
-        self.networks, self.momentum, self.decay = networks, momentum, decay
-        parameters = [*networks.weights, *networks.biases]
-        # Without momentum v need not be kept: each step goes straight into w.
-        self.velocities = [torch.zeros_like(p) for p in parameters] if momentum else parameters
-
-    def step(self, images: Tensor, labels: Tensor, lr: Tensor, drop: Tensor | None = None) -> Tensor:
-        """Train on one batch with the rates `lr` (M, 1, 1); return the losses (M,) before the step."""
-        losses, gradients = self.networks.backward(images, labels, -lr, drop)
-        weights, biases = self.networks.weights, self.networks.biases
+        `lr`, `decay` and `drop`: (M, 1, 1), or None. The weights' gradients get no tensors of their own.
+        """
+        losses, gradients = self.backward(images, labels, -lr, drop)
         keep = self.momentum or 1
         for layer, (left, right, bias) in enumerate(gradients):
-            w, v, v_bias = weights[layer], self.velocities[layer], self.velocities[len(weights) + layer]
-            pull = None if self.decay is None else lr * self.decay * w
+            w, v, v_bias = self.weights[layer], self.velocities[layer], self.bias_velocities[layer]
+            pull = None if decay is None else lr * decay * w
             if layer == 0:
                 torch.addmm(side_by_side(v), left, right, beta=keep, out=side_by_side(v))
             else:
@@ -173,8 +144,17 @@ class SGD:
             v_bias.mul_(keep).add_(bias)
             if self.momentum:
                 w += v
-                biases[layer] += v_bias
+                self.biases[layer] += v_bias
         return losses
+
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean cross-entropy (M,) and the accuracy (M,)."""
+        losses, hits = 0, 0
+        for x, y in zip(images.split(1000), labels.split(1000), strict=True):
+            logits = self.forward(x)[2]
+            losses += (logits.logsumexp(2) - logits[:, torch.arange(len(y), device=y.device), y]).sum(1)
+            hits += (logits.argmax(2) == y).sum(1)
+        return losses / len(labels), hits / len(labels)
 
 
 def complete(configs: list[dict]) -> list[dict]:
@@ -191,30 +171,22 @@ def complete(configs: list[dict]) -> list[dict]:
 
 @torch.no_grad()
 def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Tensor]) -> list[dict]:
-    """Train one network per configuration, all on the same batches, and return the figures of each.
+    """Train one network per configuration, all on the same batches, and return the results of each.
 
     `data`: training images (N, D) as floats and labels (N,), then the same two for validation, on one device.
     `seed` decides the order of the data, the dropout and, without "init_seed", the initial weights. A result
     holds lists with the training loss (mean over the epoch's batches), the validation loss and the validation
     accuracy after each epoch, and the last entry of each.
     """
-    images, labels, val_images, val_labels = data
+    images, labels, *validation = data
     configs = complete(configs)
     shared = configs[0]
     lr, decay, drop = (
         torch.tensor([config[key] for config in configs], dtype=images.dtype, device=images.device).view(-1, 1, 1)
         for key in ("lr", "weight_decay", "dropout")
     )
-    networks = Ensemble(
-        sizes=[images.shape[1], *shared["hidden"], 10],
-        activation=shared["activation"],
-        inits=[config["init"] for config in configs],
-        seeds=[seed if config["init_seed"] is None else config["init_seed"] for config in configs],
-        like=images[:0],
-    )
-    sgd = SGD(networks, shared["momentum"], decay if decay.any() else None)
-    drop = drop if drop.any() else None
-    networks.noise.manual_seed(seed)
+    networks = _draw(configs, seed, images)
+    decay, drop = decay if decay.any() else None, drop if drop.any() else None
     order = torch.Generator().manual_seed(seed)
     count = min(shared["train_size"] or len(images), len(images))
     steps = shared["epochs"] * -(-count // shared["batch_size"])
@@ -223,15 +195,24 @@ def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Te
         train_losses = 0
         for batch in torch.randperm(count, generator=order).to(images.device).split(shared["batch_size"]):
             rate = lr * (1 - step / steps) if shared["falling_rate"] else lr
-            losses = sgd.step(images[batch], labels[batch], rate, drop)
+            losses = networks.step(images[batch], labels[batch], rate, decay, drop)
             train_losses += losses * (len(batch) / count)
             step += 1
-        history.append((train_losses, *networks.evaluate(val_images, val_labels)))
-    names = "train_loss", "val_loss", "val_accuracy"
-    curves = {
-        name: torch.stack(values, 1).tolist() for name, values in zip(names, zip(*history, strict=True), strict=True)
-    }
-    return [
-        {name: curves[name][m][-1] for name in names} | {f"{name}_curve": curves[name][m] for name in names}
-        for m in range(len(configs))
-    ]
+        history.append(torch.stack([train_losses, *networks.evaluate(*validation)]))
+    names = ("train_loss", "val_loss", "val_accuracy")
+    curves = [dict(zip(names, of_one.tolist(), strict=True)) for of_one in torch.stack(history, -1).unbind(1)]
+    return [{n: c[n][-1] for n in names} | {f"{n}_curve": c[n] for n in names} for c in curves]
+
+
+def _draw(configs: list[dict], seed: int, images: Tensor) -> Ensemble:
+    """Return the networks before the training."""
+    networks = Ensemble(
+        sizes=[images.shape[1], *configs[0]["hidden"], 10],
+        activation=configs[0]["activation"],
+        inits=[config["init"] for config in configs],
+        seeds=[seed if config["init_seed"] is None else config["init_seed"] for config in configs],
+        like=images[:0],
+        momentum=configs[0]["momentum"],
+    )
+    networks.noise.manual_seed(seed)
+    return networks

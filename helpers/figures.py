@@ -39,17 +39,10 @@ def panels(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarr
     return figure, axes
 
 
-def image_grid(
-    images,
-    titles: Sequence[str] = (),
-    columns: int = 10,
-    cmap: str = "gray",
-    symmetric: bool = False,
-    size: float = 0.9,
-) -> Figure:
-    """Show images (N, H, W) or (N, H, W, 3) in rows of `columns`, all on one colour scale, `size` inches wide each.
+def image_grid(images, titles=(), columns=10, cmap="gray", symmetric=False, size=0.9) -> Figure:
+    """Show images (N, H, W) or (N, H, W, 3) in rows of `columns`, all on one color scale, `size` inches wide each.
 
-    `symmetric` centres the scale on 0, for weights.
+    `symmetric` centers the scale on 0, for weights.
     """
     images = np.asarray(images)
     rows = -(-len(images) // columns)
@@ -71,7 +64,7 @@ def small_png(figure: Figure) -> bytes:
     """Return a figure as a PNG with a palette, which takes a fifth of the bytes; for large sheets of plots."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    image = Image.open(buffer).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE)  # keeps thin coloured lines
+    image = Image.open(buffer).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE)  # keeps thin colored lines
     image.save(buffer := io.BytesIO(), "png", optimize=True)
     return buffer.getvalue()
 
@@ -109,23 +102,18 @@ def learning_curves(
 
 
 def response(
-    table: pd.DataFrame,
-    x: str,
-    y: str,
-    hue: str | None = None,
-    panel: str | None = None,
-    log_x: bool = True,
-    xlabel: str = "",
-    ylabel: str = "",
-    chance: float | None = None,
+    table: pd.DataFrame, x: str, y: str, hue=None, panel=None, log_x=True, xlabel="", ylabel="", chance=None
 ) -> Figure:
     """Draw how the fraction `y` answers to `x`, a line for each `hue`, a panel for each `panel`.
 
     The seeds of `table` are thin lines beside their median. Without `log_x` the values of x stand at equal
-    distances. A numeric hue gets sequential colours. `chance` draws a guide line.
+    distances. A numeric hue gets sequential colors. `chance` draws a guide line.
     """
     groups = [("", table)] if panel is None else list(table.groupby(panel, sort=False))
-    colors = [None] if hue is None else _hue_colors(table[hue].unique())
+    hues = [] if hue is None else table[hue].unique()
+    colors = [f"C{i}" for i in range(len(hues))] or [None]
+    if len(hues) and all(isinstance(value, Real) for value in hues):
+        colors = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(hues)))
     figure, axes = panels(1, len(groups), sharey=True)
     for ax, (name, part) in zip(axes.flat, groups, strict=True):
         lines = [(None, part)] if hue is None else part.groupby(hue, sort=False)
@@ -146,14 +134,8 @@ def response(
     return figure
 
 
-def _hue_colors(values: Sequence) -> list:
-    if all(isinstance(value, Real) for value in values):
-        return list(plt.get_cmap("viridis")(np.linspace(0, 0.85, len(values))))
-    return [f"C{i}" for i in range(len(values))]
-
-
 def heatmap(grid: pd.DataFrame, title: str, label: str, fmt: str = "{:.0f}", cmap: str = "viridis", **limits) -> Figure:
-    """Draw a table of numbers as coloured cells with their values; the names of its axes are the labels."""
+    """Draw a table of numbers as colored cells with their values; the names of its axes are the labels."""
     figure, ((ax,),) = panels(figsize=(1.8 + 0.52 * grid.shape[1], 1.1 + 0.36 * grid.shape[0]))
     values = grid.to_numpy(dtype=float)
     image = ax.imshow(values, cmap=cmap, aspect="auto", origin="lower", **limits)
@@ -171,14 +153,14 @@ def heatmap(grid: pd.DataFrame, title: str, label: str, fmt: str = "{:.0f}", cma
 
 
 def decision_plane(points, labels, regions, extent, xlabel: str, ylabel: str, yticks=None) -> Figure:
-    """Draw points (N, 2) over the decision regions (rows, columns) of a classifier, a colour for each class.
+    """Draw points (N, 2) over the decision regions (rows, columns) of a classifier, a color for each class.
 
     `extent` is (left, right, bottom, top) of the regions, whose first row lies at the bottom.
     """
     figure, ((ax,),) = panels(figsize=(6.5, 4.2))
-    colours = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5}
-    ax.imshow(regions, extent=extent, origin="lower", aspect="auto", alpha=0.3, interpolation="nearest", **colours)
-    dots = ax.scatter(*np.asarray(points).T, c=labels, s=5, linewidths=0, **colours)
+    colors = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5}
+    ax.imshow(regions, extent=extent, origin="lower", aspect="auto", alpha=0.3, interpolation="nearest", **colors)
+    dots = ax.scatter(*np.asarray(points).T, c=labels, s=5, linewidths=0, **colors)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=extent[:2], ylim=extent[2:])
     if yticks is not None:
         ax.set_yticks(yticks)
@@ -209,24 +191,30 @@ def training_figure(weights, net_values, activations, train_losses, val_losses):
     steps, losses = len(train_losses), (train_losses, val_losses)
     figure, rows, loss_panel = _training_panels(weights, net_values, activations, steps)
     _set_limits(loss_panel, np.array(losses), above=0.3)  # room for the legend
-    bars, lines = [], [_line(loss_panel, values) for values in losses]  # of each panel, by batch
+    boxes, colors = [np.empty((steps, 0, 4, 2))], [np.empty((steps, 0, 4))]  # of the bars of each panel, by batch
+    lines = [_line(loss_panel, values) for values in losses]
     for axes, lists, color in zip(rows, (weights, net_values, activations), ("C2", "C3", "C5"), strict=True):
         quantiles = [_quantiles(tensors) for tensors in lists.values()]
         for ax, q in zip(axes, quantiles, strict=True):
             _set_limits(ax, q if lists is weights else np.concatenate(quantiles))
-            bars.append(_bars(ax, q[-steps:], range(1, steps + 1), color))
+            for parts, part in zip((boxes, colors), _bars(ax, q[-steps:], 1, color), strict=True):
+                parts.append(part)
             if lists is weights:
                 ax.hlines(q[0, [0, -1]], *ax.get_xlim(), colors=GREY, linestyles=":", linewidth=0.7)
-                _add_bars(figure, [_bars(ax, q[:1], [0], color)], 0)
+                _add_bars(figure, *(part[0] for part in _bars(ax, q[:1], 0, color)))
     for ax, outputs in zip(rows[2], activations.values(), strict=True):
-        lines.append(_line(ax, ax.get_ylim()[1] * _dead_shares(outputs)))
+        dead = np.array([measure.dead_units(batch).float().mean().item() for batch in outputs])
+        lines.append(_line(ax, ax.get_ylim()[1] * dead))
+    boxes, colors, lines = np.concatenate(boxes, axis=1), np.concatenate(colors, axis=1), np.stack(lines, axis=1)
+    line_colors = [*LOSS_COLORS, *["k"] * len(activations)]
     clock, *numbers = _status_line(figure)
     yield figure, [clock, *numbers]
-    for t in range(1, steps + 1):
-        clock.set_text(f"{t} / {steps}")
+    for t in range(steps):
+        clock.set_text(f"{t + 1} / {steps}")
         for number, values in zip(numbers, losses, strict=True):
-            number.set_text(f"{values[t - 1]:.2f}")
-        yield [add(figure, parts, t - 1) for add, parts in ((_add_bars, bars), (_add_lines, lines)) if parts]
+            number.set_text(f"{values[t]:.2f}")
+        segments = LineCollection(lines[t], colors=line_colors, linewidths=1.3, transform=figure.transFigure)
+        yield [_add_bars(figure, boxes[t], colors[t]), figure.add_artist(segments)]
 
 
 def _training_panels(weights, net_values, activations, steps: int) -> tuple[Figure, list[list[Axes]], Axes]:
@@ -278,46 +266,31 @@ def _status_line(figure: Figure) -> list[Text]:
     return texts
 
 
-def _bars(ax: Axes, quantiles: np.ndarray, batches: Sequence[int], color: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bars of `batches` as boxes (T, 3, 4, 2), in parts of the figure, and their colours (T, 3, 4)."""
+def _bars(ax: Axes, quantiles: np.ndarray, first: int, color: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bars of batch `first` and those after it as boxes (T, 3, 4, 2), in parts of the figure, and colors."""
     low, high = ax.get_ylim()
     q = np.where(np.isfinite(quantiles), quantiles, low)
     median = q[:, 2] + (high - low) / 120 * np.array([[-1], [1]])
     spans = np.stack([q[:, [0, 4]], q[:, [1, 3]], median.T], axis=1)  # (T, 3, bottom and top)
-    shades = [
-        1 - strength * (1 - bright * np.array(to_rgb(color))) for strength, bright in ((0.35, 1), (1, 1), (1, 0.4))
-    ]
-    colors = np.tile(to_rgba_array(shades), (len(q), 1, 1))
+    rgb = np.array(to_rgb(color))
+    colors = np.tile(to_rgba_array([1 - 0.35 * (1 - rgb), rgb, 0.4 * rgb]), (len(q), 1, 1))
     broken = ~np.isfinite(quantiles).all(axis=1)
     spans[broken], colors[broken] = (low, high), to_rgba_array(ALARM)
-    x = np.add(np.reshape(batches, (-1, 1, 1)), [-0.5, 0.5, 0.5, -0.5])
+    x = np.arange(first, first + len(q))[:, None, None] + [-0.5, 0.5, 0.5, -0.5]
     corners = np.stack(np.broadcast_arrays(x, spans[..., [0, 0, 1, 1]]), axis=-1)
     return _in_figure(ax, corners), colors
 
 
-def _add_bars(figure: Figure, bars: list[tuple[np.ndarray, np.ndarray]], index: int) -> Artist:
-    """Draw one batch in all panels at once, which takes a tenth of the time of an artist for each."""
-    boxes, colors = (np.concatenate([part[index] for part in parts]) for parts in zip(*bars, strict=True))
-    bar = PolyCollection(boxes, facecolors=colors, linewidths=0, antialiaseds=False, transform=figure.transFigure)
-    return figure.add_artist(bar)
+def _add_bars(figure: Figure, boxes: np.ndarray, colors: np.ndarray) -> Artist:
+    """Draw the bars of all panels at once, which takes a tenth of the time of an artist for each."""
+    bars = PolyCollection(boxes, facecolors=colors, linewidths=0, antialiaseds=False, transform=figure.transFigure)
+    return figure.add_artist(bars)
 
 
 def _line(ax: Axes, values: Sequence[float]) -> np.ndarray:
     """Return the line through `values` as a segment for each batch (T, 2, 2), in parts of the figure."""
     points = _in_figure(ax, np.stack([np.arange(len(values) + 1), [values[0], *values]], axis=1))
     return np.stack([points[:-1], points[1:]], axis=1)
-
-
-def _add_lines(figure: Figure, lines: list[np.ndarray], index: int) -> Artist:
-    """Draw the segments of one batch: two losses, then shares of dead units."""
-    colors = [*LOSS_COLORS, *["k"] * (len(lines) - 2)]
-    segments = [line[index] for line in lines]
-    return figure.add_artist(LineCollection(segments, colors=colors, linewidths=1.3, transform=figure.transFigure))
-
-
-def _dead_shares(activations: Sequence) -> np.ndarray:
-    """Return for each batch the share of dead units."""
-    return np.array([measure.dead_units(a).float().mean().item() for a in activations])
 
 
 def _quantiles(tensors: Sequence) -> np.ndarray:

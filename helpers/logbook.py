@@ -14,7 +14,6 @@ The x-axis of every run is the number of samples seen, so that runs with differe
 `step` gives the number of batches beside it. `read` takes a run that is still being written, or was cut off, as well.
 """
 
-import functools
 import math
 import os
 import re
@@ -23,6 +22,7 @@ import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -37,9 +37,7 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.record_writer import masked_crc32c
 from tensorboard.util.tensor_util import make_ndarray
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard import FileWriter, summary
 
 from doctor import measure
 from helpers import session
@@ -58,11 +56,11 @@ def run_name(**config) -> str:
 # ---- writing
 
 
-class Logbook:
+class Logbook(AbstractContextManager):
     """Write one TensorBoard run; also a context manager.
 
     The first step and then every `every`-th is written. A run that is in the folder already is replaced, as a file is
-    that is opened for writing. Numbers may be tensors of one element.
+    that is opened for writing. Numbers may be tensors of one element. Raises session.CannotSave on a full disk.
 
     A network of modules is watched, `watch(model)`. For one written by hand, hand over its tensors in each step:
 
@@ -74,12 +72,13 @@ class Logbook:
     def __init__(self, run_dir: str | Path, every: int = 1):
         if every < 1:
             raise ValueError(f"every={every}: give 1 to write each step, 16 to write every 16th.")
-        for old in _event_files(run_dir):
-            old.unlink()
-        self.every, self.steps, self.samples = every, 0, 0
-        self._writer = SummaryWriter(str(run_dir), flush_secs=5)
+        self.folder, self.every, self.steps, self.samples = Path(run_dir), every, 0, 0
+        with session.saving(self.folder):
+            for old in _event_files(run_dir):
+                old.unlink()
+            self._writer = FileWriter(str(run_dir), flush_secs=5)
         self._pending: list[Summary.Value] = []  # of the step under way
-        self._hooks: list[RemovableHandle] = []
+        self._hooks = []
         self._watched: dict[str, Tensor] = {}  # name -> parameter
         self._before: dict[str, tuple[Tensor, Tensor]] = {}  # name -> parameter, its copy from before the update
         self._uses: Counter[str] = Counter()  # of modules in the step under way
@@ -95,22 +94,22 @@ class Logbook:
 
         Forward passes in evaluation mode are left out. Outputs, gradients and random state stay as they are.
         """
-        self._watched = dict(_numbered(model.named_parameters()))
-        leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
+        self._watched = _numbered(model.named_parameters())
+        leaves = _numbered((name, module) for name, module in model.named_modules() if not any(module.children()))
+        names = {module: name for name, module in leaves.items()}
 
         def before_pass(module, args):
             if module.training and self.due:
-                self._before = {name: (p, p.detach().clone()) for name, p in self._watched.items()}
+                self._copy(self._watched)
 
-        def after_layer(name, module, args, output):
+        def after_layer(module, args, output):
             if model.training and self.due and isinstance(output, Tensor):
-                self._uses[name] += 1
-                use = f"{name}:{self._uses[name]}" if self._uses[name] > 1 else name
-                self._activation(use, output, measure.BOUNDS.get(type(module).__name__.lower()))
+                self._uses[module] += 1
+                use = f":{self._uses[module]}" if self._uses[module] > 1 else ""
+                self._activation(names[module] + use, output, measure.BOUNDS.get(type(module).__name__.lower()))
 
-        self._hooks.append(model.register_forward_pre_hook(before_pass))
-        for name, module in _numbered(leaves):
-            self._hooks.append(module.register_forward_hook(functools.partial(after_layer, name)))
+        self._hooks += [model.register_forward_pre_hook(before_pass)]
+        self._hooks += [module.register_forward_hook(after_layer) for module in names]
 
     def activations(self, layers: Mapping[str, Tensor], bounds: tuple[float, float] | None = None) -> None:
         """Write the distributions of the outputs of `layers`, (batch, units) or feature maps (batch, channels, ...).
@@ -118,7 +117,7 @@ class Logbook:
         Besides mean, std and percentiles: the share of zeros, and of the units that are zero for this whole batch (of
         feature maps: channels); with the `bounds` of the activation function the share of outputs close to one.
         """
-        for name, outputs in _numbered(layers.items()):
+        for name, outputs in _numbered(layers.items()).items():
             self._activation(name, outputs, bounds)
 
     def parameters(self, parameters: Mapping[str, Tensor]) -> None:
@@ -126,8 +125,8 @@ class Logbook:
 
         Call it after `backward` and before the update. The update is what has really changed, not rate x gradient.
         """
-        named = dict(_numbered(parameters.items()))
-        self._before |= {name: (p, p.detach().clone()) for name, p in named.items()}
+        named = _numbered(parameters.items())
+        self._copy(named)
         self._gradients(named)
 
     def step(self, samples: int, **numbers: float | Tensor) -> None:
@@ -156,7 +155,7 @@ class Logbook:
 
     def scalar(self, tag: str, number: float | Tensor) -> None:
         number = number.item() if isinstance(number, Tensor) else number
-        self._pending.append(Summary.Value(tag=_clean(tag), simple_value=number))
+        self._pending.append(Summary.Value(tag=tag, simple_value=number))
 
     def images(self, tag: str, images: Tensor) -> None:
         """Write a batch of images, (N, H, W) or (N, C, H, W) with 1 or 3 channels, as one picture with N tiles.
@@ -169,7 +168,7 @@ class Logbook:
         values = images[images.isfinite()]
         low, high = (values.min().item(), values.max().item()) if len(values) else (math.nan, math.nan)
         scaled = ((images - low) / max(high - low, 1e-12)).nan_to_num(0).clamp(0, 1)
-        self._writer.add_images(_clean(tag), scaled, self.samples)
+        self._pending += summary.image(tag, scaled).value
         self.scalar(f"image_min/{tag}", low)
         self.scalar(f"image_max/{tag}", high)
 
@@ -179,21 +178,22 @@ class Logbook:
 
     def text(self, tag: str, text: str) -> None:
         """Write Markdown."""
-        self._writer.add_text(_clean(tag), text, self.samples)
+        self._pending += summary.text(tag, text).value
 
     def hyperparameters(self, config: Mapping, **results: float) -> None:
         """Fill this run's row in the tab HParams; once, at the end of the run."""
         results = {f"result/{name}": float(value) for name, value in results.items()}
         simple = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in config.items()}
-        for summary in hparams(simple, results):
-            self._writer.file_writer.add_summary(summary)
+        for part in summary.hparams(simple, results):
+            self._pending += part.value
         for tag, value in results.items():
             self.scalar(tag, value)
 
     def flush(self) -> None:
         """Write what is pending, so that `read` finds it."""
         self._write()
-        self._writer.flush()
+        with session.saving(self.folder):
+            self._writer.flush()
 
     def close(self) -> None:
         """Write what is pending, and remove every hook."""
@@ -201,19 +201,23 @@ class Logbook:
             hook.remove()
         self._hooks.clear()
         self._write()
-        self._writer.close()
-
-    def __enter__(self) -> "Logbook":
-        return self
+        with session.saving(self.folder):
+            self._writer.close()
 
     def __exit__(self, *exception) -> None:
         self.close()
 
     def _write(self) -> None:
         """Write all that is pending as one event, which takes a fraction of the time of an event for each tag."""
+        for value in self._pending:  # TensorBoard would replace the same, and print a line for each
+            value.tag = re.sub(r"[^-/\w.]", "_", value.tag)
         if self._pending:
-            self._writer.file_writer.add_summary(Summary(value=self._pending), self.samples)
-            self._pending = []
+            with session.saving(self.folder):
+                self._writer.add_summary(Summary(value=self._pending), self.samples)
+        self._pending = []
+
+    def _copy(self, parameters: Mapping[str, Tensor]) -> None:
+        self._before |= {name: (p, p.detach().clone()) for name, p in parameters.items()}
 
     def _activation(self, name: str, outputs: Tensor, bounds: tuple[float, float] | None) -> None:
         values = self._distribution("activation", name, outputs)
@@ -237,41 +241,30 @@ class Logbook:
     def _distribution(self, kind: str, name: str, tensor: Tensor) -> Tensor:
         """Write the histogram of the values that are finite, and return them, (n,); say how many are not."""
         values = tensor.detach().flatten().cpu().double()  # exploding numbers overflow float32
-        finite = values.isfinite()
-        lost = int(len(values) - finite.sum())
-        if lost:
-            values, tag = values[finite], f"{kind}_not_finite/{name}"
+        finite = values[values.isfinite()]
+        if lost := len(values) - len(finite):
+            tag = f"{kind}_not_finite/{name}"
             self.scalar(tag, lost)
             if tag not in self._told:
                 self._told.add(tag)
-                self.text(
-                    tag,
-                    f"{lost} of {len(finite)} values are NaN or infinite at sample {self.samples}. "
-                    "The histograms leave them out.",
-                )
-        if len(values):
-            self._histogram(f"{kind}/{name}", values)
-        return values
-
-    def _histogram(self, tag: str, values: Tensor) -> None:
-        low, high = (bound.item() for bound in values.aminmax())
-        if low == high:
-            low, high = low - 0.5, high + 0.5
-        histogram = HistogramProto(
-            min=low, max=high, num=len(values), sum=values.sum().item(), sum_squares=values.dot(values).item(),
-            bucket_limit=np.linspace(low, high, BINS + 1)[1:], bucket=values.histc(BINS, low, high).numpy(),
-        )  # fmt: skip
-        self._pending.append(Summary.Value(tag=_clean(tag), histo=histogram))
+                what = f"{lost} of {len(values)} values are NaN or infinite at sample {self.samples}."
+                self.text(tag, f"{what} The histograms leave them out.")
+        if len(finite):
+            low, high = (bound.item() for bound in finite.aminmax())
+            low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
+            moments = {"num": len(finite), "sum": finite.sum().item(), "sum_squares": finite.dot(finite).item()}
+            bars = {
+                "bucket_limit": np.linspace(low, high, BINS + 1)[1:],
+                "bucket": finite.histc(BINS, low, high).numpy(),
+            }
+            histogram = HistogramProto(min=low, max=high, **moments, **bars)
+            self._pending.append(Summary.Value(tag=f"{kind}/{name}", histo=histogram))
+        return finite
 
 
-def _numbered(named: Iterable[tuple[str, object]]) -> Iterator[tuple[str, object]]:
+def _numbered(named: Iterable[tuple[str, object]]) -> dict[str, object]:
     """Put the position before each name: TensorBoard sorts tags, and layers should stand in their order."""
-    return ((f"{number:02d}_{name}", thing) for number, (name, thing) in enumerate(named, 1))
-
-
-def _clean(tag: str) -> str:
-    """Replace what TensorBoard does not take in a tag; it would do so itself, and print a line for each."""
-    return re.sub(r"[^-/\w.]", "_", tag)
+    return {f"{number:02d}_{name}": thing for number, (name, thing) in enumerate(named, 1)}
 
 
 # ---- reading
@@ -295,17 +288,14 @@ def read(run_dir: str | Path) -> dict[str, Series]:
     if not files:
         raise FileNotFoundError(f"There is no run in {run_dir}: give the folder that holds events.out.tfevents....")
     found: dict[str, list[tuple[int, object]]] = defaultdict(list)
-    for path in files:
-        for event in _events(path):
-            for value in event.summary.value:
-                kind = value.WhichOneof("value")
-                if kind in DECODERS:
-                    found[value.tag].append((event.step, DECODERS[kind](value)))
+    for event in (event for path in files for event in _events(path)):
+        for value in event.summary.value:
+            if (kind := value.WhichOneof("value")) in DECODERS:
+                found[value.tag].append((event.step, DECODERS[kind](value)))
     at, number = np.array(found.get("step", ()), dtype=np.int64).reshape(-1, 2).T
     series = {}
-    for tag in sorted(found):
-        samples = np.array([sample for sample, _ in found[tag]], dtype=np.int64)
-        values = [value for _, value in found[tag]]
+    for tag, entries in sorted(found.items()):
+        samples, values = np.array([sample for sample, _ in entries], dtype=np.int64), [value for _, value in entries]
         steps = number[np.searchsorted(at, samples, side="right") - 1] if len(at) else np.zeros_like(samples)
         series[tag] = Series(samples, steps, np.array(values) if isinstance(values[0], float) else values)
     return series
@@ -328,17 +318,15 @@ def _events(path: Path) -> Iterator[Event]:
     The format (TFRecord): length uint64, its checksum uint32, data, their checksum uint32, which is not looked at:
     in Python that takes longer than all the rest.
     """
-    content = path.read_bytes()
-    at = 0
+    content, at = path.read_bytes(), 0
     while at + 12 <= len(content):
         length, checksum = struct.unpack_from("<QI", content, at)
-        data = content[at + 12 : at + 12 + length]
         try:
             if masked_crc32c(content[at : at + 8]) != checksum:
                 raise DecodeError("checksum")
             if at + 16 + length > len(content):
                 return
-            yield Event.FromString(data)
+            yield Event.FromString(content[at + 12 : at + 12 + length])
         except DecodeError:
             warnings.warn(f"{path.name} is damaged from byte {at} on; what comes after is left out.", stacklevel=3)
             return

@@ -2,7 +2,9 @@
 
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,7 +16,7 @@ from helpers.progress import progress
 CALL_RETRIEVE = "call retrieve_weights_after_optimization_step() after each optimizer.step()"
 
 
-class TorchMonitor:
+class TorchMonitor(AbstractContextManager):
     """Record weights, net values and activations of a model, batch by batch, and make a movie of them.
 
         with TorchMonitor(model) as monitor:
@@ -54,8 +56,7 @@ class TorchMonitor:
         self.train_losses: list[float] = []
         self.val_losses: list[float] = []
         self._recorded = 0  # forward passes
-        self._pass: dict[str, tuple[Tensor, Tensor]] | None = None  # ReLU -> input, output in the pass under way
-        self._inputs: list[Tensor] = []  # of ReLUs under way
+        self._pass: list[tuple[str, Tensor, Tensor]] | None = None  # ReLU, input and output in the pass under way
         self.retrieve_weights_after_optimization_step()
         self._hooks = [model.register_forward_pre_hook(_Hook(self._begin_pass), prepend=True)]
         for name, module in self._linears.items():
@@ -74,9 +75,9 @@ class TorchMonitor:
 
     def receive_losses(self, train_loss: float | Tensor, val_loss: float | Tensor) -> None:
         """Append the losses on training and validation data; to be called after each batch."""
-        train_loss, val_loss = _number(train_loss), _number(val_loss)  # both or none
-        self.train_losses.append(train_loss)
-        self.val_losses.append(val_loss)
+        numbers = [float(loss.detach() if isinstance(loss, Tensor) else loss) for loss in (train_loss, val_loss)]
+        for losses, number in zip((self.train_losses, self.val_losses), numbers, strict=True):  # both or none
+            losses.append(number)
 
     def make_movie(self, fig_fun: Callable[..., Figure], gif_filename: str | Path, fps: float = 10) -> Path:
         """Write a GIF with one frame for each processed batch, and return its path.
@@ -100,9 +101,6 @@ class TorchMonitor:
         self._hooks.clear()
         self._pass = None
 
-    def __enter__(self) -> "TorchMonitor":
-        return self
-
     def __exit__(self, *exception) -> None:
         self.close()
 
@@ -111,8 +109,8 @@ class TorchMonitor:
         mode = "call the model itself, as model(x), in training mode, once for each batch; the pass must use this ReLU"
         losses = "call receive_losses(train_loss, val_loss) after each batch"
         counts = [(f'weights["{name}"]', len(entries) - 1, CALL_RETRIEVE) for name, entries in self.weights.items()]
-        for kind, lists in (("net_values", self.net_values), ("activations", self.activations)):
-            counts += [(f'{kind}["{name}"]', len(entries), mode) for name, entries in lists.items()]
+        for kind in ("net_values", "activations"):
+            counts += [(f'{kind}["{name}"]', len(entries), mode) for name, entries in getattr(self, kind).items()]
         counts += [("train_losses", len(self.train_losses), losses), ("val_losses", len(self.val_losses), losses)]
         steps = max(count for _, count, _ in counts)
         if steps == 0:
@@ -125,33 +123,28 @@ class TorchMonitor:
     # ---- what the hooks call
 
     def _begin_pass(self, model, args) -> None:
-        self._pass = {} if model.training else None
-        self._inputs.clear()  # of a pass that raised
-
-    def _take_input(self, module, args, kwargs) -> None:
-        if self._pass is not None:
-            self._inputs.append(_copy(args[0] if args else kwargs["input"]))  # now: inplace=True overwrites it
-
-    def _take_output(self, module, args, output, name: str) -> None:
-        if self._pass is None:
-            return
-        unit, use = name, 1
-        while unit in self._pass:
-            use += 1
-            unit = f"{name}:{use}"
-        self._pass[unit] = self._inputs.pop(), _copy(output)
+        self._pass = [] if model.training else None
 
     def _check_weights(self, module, args, output, name: str) -> None:
         if self._pass is not None and len(self.weights[name]) <= self._recorded:
-            warnings.warn(
-                f"A batch begins, and the weights after the one before were not retrieved: {CALL_RETRIEVE}.",
-                stacklevel=2,
-            )
+            problem = "A batch begins, and the weights after the one before were not retrieved"
+            warnings.warn(f"{problem}: {CALL_RETRIEVE}.", stacklevel=2)
+
+    def _take_input(self, module, args, kwargs) -> None:
+        if self._pass is not None:
+            self._input = _copy(args[0] if args else kwargs["input"])  # now: inplace=True overwrites it
+
+    def _take_output(self, module, args, output, name: str) -> None:
+        if self._pass is not None:
+            self._pass.append((name, self._input, _copy(output)))
 
     def _end_pass(self, model, args, output) -> None:
         if self._pass is None:
             return
-        for unit, recorded in self._pass.items():
+        uses = Counter()
+        for name, *recorded in self._pass:
+            uses[name] += 1
+            unit = f"{name}:{uses[name]}" if uses[name] > 1 else name
             for lists, value in zip((self.net_values, self.activations), recorded, strict=True):
                 if not self._recorded:
                     lists[unit] = lists.pop(unit, [])  # from now on in the order of use
@@ -176,7 +169,3 @@ class _Hook:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
-
-
-def _number(value: float | Tensor) -> float:
-    return float(value.detach() if isinstance(value, Tensor) else value)

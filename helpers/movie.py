@@ -35,9 +35,9 @@ from matplotlib.figure import Figure
 
 from helpers import session
 
-PALETTE = 255  # colours that a GIF can have, but for the one that stands for "as before"
-FREQUENT = 64  # colours that are kept exactly
-TOLERANCE = 28  # of other colours, as a distance in RGB space: it changes the rims of lines and letters only
+PALETTE = 255  # colors that a GIF can have, but for the one that stands for "as before"
+FREQUENT = 64  # colors that are kept exactly
+TOLERANCE = 28  # of other colors, as a distance in RGB space: it changes the rims of lines and letters only
 ABOVE = 50  # zorder of what a step adds: above all that was there before, as it is drawn onto it
 
 
@@ -64,14 +64,14 @@ def frames(fig_fun: Callable[..., Figure], histories: tuple, steps: int) -> Iter
     draw = getattr(fig_fun, "incremental", None)
     if draw and draw is getattr(fig_fun, "__wrapped__", None):  # functools.wraps hands the mark on to other functions
         return _drawn_on(_steps(draw, histories, steps))
-    return (_picture(_figure(fig_fun, t, histories)) for t in range(1, steps + 1))
+    return (_picture(fig_fun, t, histories) for t in range(1, steps + 1))
 
 
 def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Path:
     """Write frames, uint8 (H, W, 3), as a GIF that repeats for ever; return its path, where nothing half-made appears.
 
     Every frame is kept, also one that equals the frame before. GIF counts in hundredths of a second: 12 frames a second
-    become 12.5. All frames share a palette, exact up to 255 colours; of more, the frequent ones are exact.
+    become 12.5. All frames share a palette, exact up to 255 colors; of more, the frequent ones are exact.
     Raises ValueError for other rates than 1 ... 50, for no frames, and for a frame of another shape or type;
     session.CannotSave where the disk is full or the folder read-only.
     """
@@ -79,20 +79,12 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Pat
         raise ValueError(f"GIFs play 1 to 50 frames a second, not {fps}: choose fps within.")
     session.check_saving(Path(path).parent)  # before the frames are drawn
     shape, changes = _changes(frames)
-    palette, index_of = _palette(np.concatenate([colours for _, colours in changes]))
-    gif = iio.imwrite(
-        "<bytes>",
-        _index_images(shape, changes, index_of, transparent=len(palette)),
-        extension=".gif",
-        is_batch=True,
-        mode="P",
-        palette=np.concatenate([palette, [[255, 255, 255]]]).astype(np.uint8).tobytes(),
-        transparency=len(palette),
-        disposal=1,  # a frame is laid over the one before
-        optimize=False,  # nothing is left to optimize, and with older Pillows it is slow
-        duration=10 * round(100 / fps),
-        loop=0,
-    )
+    palette, index_of = _palette(np.concatenate([colors for _, colors in changes]))
+    images = _index_images(shape, changes, index_of, transparent=len(palette))
+    colors = np.concatenate([palette, [[255, 255, 255]]]).astype(np.uint8).tobytes()
+    options = {"palette": colors, "transparency": len(palette), "duration": 10 * round(100 / fps), "loop": 0}
+    options |= {"disposal": 1, "optimize": False}  # over the frame before; with older Pillows optimizing is slow
+    gif = iio.imwrite("<bytes>", images, extension=".gif", is_batch=True, mode="P", **options)
     with session.saving(Path(path)), session.new_file(path) as temporary:
         temporary.write_bytes(gif)
     return Path(path)
@@ -148,16 +140,16 @@ def _drawn_on(steps: Iterator) -> Iterator[np.ndarray]:
         canvas.restore_region(kept)
 
 
-def _figure(fig_fun, t: int, histories: tuple) -> Figure:
-    """Return the figure at t."""
+def _picture(fig_fun, t: int, histories: tuple) -> np.ndarray:
+    """Return the picture of the figure at t."""
     with _none_left_open():
         figure = fig_fun(t, *histories)
     if not isinstance(figure, Figure):
-        name = getattr(fig_fun, "__name__", "the figure function")
-        raise TypeError(
-            f"Frame {t}: {name} returned {type(figure).__name__}, not a matplotlib Figure: return the Figure."
-        )
-    return figure
+        name, returned = getattr(fig_fun, "__name__", "the figure function"), type(figure).__name__
+        raise TypeError(f"Frame {t}: {name} returned {returned}, not a matplotlib Figure: return the Figure.")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3]
 
 
 @contextlib.contextmanager
@@ -171,50 +163,41 @@ def _none_left_open() -> Iterator[None]:
             plt.close(number)
 
 
-def _picture(figure: Figure) -> np.ndarray:
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
-
-
 # ---- frames -> GIF
 
 
 def _changes(frames: Iterable[np.ndarray]) -> tuple[tuple[int, int], list]:
-    """Return the frames' (H, W) and for each frame which pixels change, and to which colours, RGB0 as one uint32 each.
+    """Return the frames' (H, W) and for each frame which pixels change, and to which colors, RGB0 as one uint32 each.
 
     Memory grows with the pixels that change, not with all of them.
     """
     changes, previous = [], None
-    for number, frame in enumerate(frames, 1):
-        frame = np.asarray(frame)
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"Frame {number} is {frame.dtype} {frame.shape}: give uint8 arrays (height, width, 3).")
-        if previous is not None and frame.shape[:2] != previous.shape:
-            (height, width), (first_height, first_width) = frame.shape[:2], previous.shape
+    for number, frame in enumerate(map(np.asarray, frames), 1):
+        shape = frame.shape[:2] if previous is None else previous.shape
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape != (*shape, 3):
+            what = f"Frame {number} is {frame.dtype} {frame.shape}"
             raise ValueError(
-                f"Frame {number} is {width} x {height} pixels and those before it {first_width} x {first_height}: "
-                "give every figure the same figsize and dpi."
+                f"{what}: give uint8 arrays (height, width, 3), and every figure the same figsize and dpi."
             )
-        rgb0 = np.zeros((*frame.shape[:2], 4), np.uint8)
+        rgb0 = np.zeros((*shape, 4), np.uint8)
         rgb0[..., :3] = frame
-        colours = rgb0.view(np.uint32)[..., 0]
-        where = np.flatnonzero(colours != previous) if changes else np.arange(colours.size)
-        changes.append((where.astype(np.uint32), colours.flat[where]))
-        previous = colours
+        colors = rgb0.view(np.uint32)[..., 0]
+        where = np.flatnonzero(colors != previous) if changes else np.arange(colors.size)
+        changes.append((where.astype(np.uint32), colors.flat[where]))
+        previous = colors
     if not changes:
         raise ValueError("A movie needs at least one frame, and there are none.")
-    return previous.shape, changes
+    return shape, changes
 
 
-def _palette(colours: np.ndarray) -> tuple[np.ndarray, Callable]:
-    """Return at most PALETTE colours, uint8 (n, 3), and a function from uint32 RGB0 to indices of the nearest ones.
+def _palette(colors: np.ndarray) -> tuple[np.ndarray, Callable]:
+    """Return at most PALETTE colors, uint8 (n, 3), and a function from uint32 RGB0 to indices of the nearest ones.
 
-    Of more colours than these, the most frequent are exact. Then come those that are farthest from all chosen ones,
+    Of more colors than these, the most frequent are exact. Then come those that are farthest from all chosen ones,
     until none is farther than TOLERANCE: a palette no larger than is needed keeps files small, and Pillow's time grows
     with its cube.
     """
-    values, counts = np.unique(colours, return_counts=True)
+    values, counts = np.unique(colors, return_counts=True)
     rgb = values[:, None].view(np.uint8)[:, :3].astype(np.int32)
     tolerance = TOLERANCE if len(values) > PALETTE else 0
     chosen = np.argsort(-counts, kind="stable")[:FREQUENT].tolist()
@@ -239,8 +222,8 @@ def _index_images(shape: tuple[int, int], changes: list, index_of: Callable, tra
     images = np.full((len(changes), *shape), transparent, np.uint8)
     shown = np.full(shape, transparent, np.uint8)
     pixel = next((where[:1] for where, _ in changes[1:] if len(where)), np.zeros(1, np.uint32))
-    for number, (image, (where, colours)) in enumerate(zip(images, changes, strict=True)):
-        new = index_of(colours)
+    for number, (image, (where, colors)) in enumerate(zip(images, changes, strict=True)):
+        new = index_of(colors)
         changed = shown.flat[where] != new
         image.flat[where[changed]] = shown.flat[where[changed]] = new[changed]
         if number and images[number - 1].flat[pixel] == transparent:

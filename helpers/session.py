@@ -80,10 +80,8 @@ def saving(path: Path) -> Iterator[None]:
     except CannotSave:
         raise
     except OSError as error:
-        raise CannotSave(
-            f"{shown(path)} cannot be saved ({error.strerror or error}): make room or allow writing there, and run "
-            "this again; all that was saved before is whole."
-        ) from error
+        advice = "make room or allow writing there, and run this again; all that was saved before is whole"
+        raise CannotSave(f"{shown(path)} cannot be saved ({error.strerror or error}): {advice}.") from error
 
 
 def check_saving(path: Path) -> None:
@@ -122,9 +120,8 @@ def read_group(root: Path) -> tuple[str, list[str]]:
         return str(group).strip(), [name.strip() for name in names]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         where = f" (line {error.lineno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
-        raise ValueError(
-            f'group.json should read {{"group": "7", "names": ["...", "..."]}}{where}: write it so, in UTF-8.'
-        ) from error
+        example = '{"group": "7", "names": ["...", "..."]}'
+        raise ValueError(f"group.json should read {example}{where}: write it so, in UTF-8.") from error
 
 
 def signature(group: str, names: list[str]) -> str:

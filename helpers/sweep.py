@@ -1,8 +1,8 @@
 """Studies of many trials: in parallel, resumable, each result written down as soon as it is there.
 
 `with joblib.parallel_config(...)` around a call of `study` says where its trials run; without it, in one process for
-each core of this machine (in a quick run here). `parallel_config(n_jobs=4)` takes four of them, `n_jobs=1` this
-process alone. A cluster:
+each core of this machine (in a quick run here; in two where they share a GPU). `parallel_config(n_jobs=4)` takes four
+of them, `n_jobs=1` this process alone. A cluster:
 
     client = dask.distributed.Client()             # workers of this machine; or Client("scheduler:8786")
     with joblib.parallel_config(backend="dask"):
@@ -10,23 +10,30 @@ process alone. A cluster:
 
 Start it after the set-up cell; workers of other machines need the project's folder on their PYTHONPATH. Dask runs a
 trial again where its worker has died, but waits forever on one that always kills it; joblib's own processes do not.
-Each process that uses a GPU holds some hundred MB of it and they take turns: with CUDA two processes are the default.
 Results of a CPU and of a GPU share one file, though they differ by rounding: a study may be continued on the other.
 """
 
+import errno
 import functools
+import hashlib
 import itertools
+import json
 import math
 import operator
+import os
+import platform
 import random
 import re
+import subprocess
 import sys
 import time
 import traceback
 import warnings
 from contextlib import closing, contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from statistics import fmean, median
+from types import CodeType, FunctionType, MethodType, ModuleType, NoneType
 
 import joblib
 import numpy as np
@@ -35,7 +42,7 @@ import torch
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import LokyBackend, get_active_backend
 
-from helpers import session, store
+from helpers import session
 from helpers.progress import progress
 
 # loky starts a new worker in place of one whose memory has grown, which harms nothing, and says so in every notebook.
@@ -50,46 +57,34 @@ _differences: list[float] = []  # one for each kept trial that this process has 
 def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False, recheck: int = 2) -> pd.DataFrame:
     """Run `trial(config, seed)` for each config and seed; return a table with one row a trial, in that order.
 
-    `trial` returns a dict of numbers or strings, or of lists of them. A config is a dict of numbers, strings, bools,
-    None and lists of them (the trial and the table get tuples). The columns: config, seed, result, seconds, error (""
-    if fine). session.SEEDS_FROM is added to the seed that the trial gets, not to that of the table.
+    A config is a dict of numbers, strings, bools, None and lists of them (the trial and the table get tuples), as is
+    what `trial` returns. The columns: config, seed, result, seconds, error ("" if fine). session.SEEDS_FROM is added to
+    the seed that the trial gets, not to that of the table. A trial seeds its own random numbers and loads its data
+    itself; it has one torch thread and no denormal numbers. If it raises, the others go on, and the next call tries it
+    again.
 
-    Every finished trial is appended at once to runs/NAME/v1.jsonl, or with `keep` to runs/kept/NAME/v1.jsonl
-    (committed with git). A trial that is found there with the same config and seed is not run again. Without `keep`
-    the file is a cache: it begins anew when the code of the trial has changed. Kept trials outlast their code:
-    `recheck` of those that are read, drawn at random, run again, and the printed line and `recheck_difference` tell how
-    far they differ. Whoever changes what a trial computes raises `version`, the number in the file's name.
+    Every finished trial is appended at once to runs/NAME/v1.jsonl, or with `keep` to runs/kept/NAME/v1.jsonl (committed
+    with git), and not run again. Without `keep` the file is a cache: it counts as long as the code of the trial is the
+    same. Kept trials outlast their code: `recheck` of them, drawn at random, run again, and `recheck_difference` tells
+    how far they differ. Whoever changes what a trial computes raises `version`, the number in the file's name.
     On the sample kept trials are read as they are, since they come from the real data.
 
-    A trial that raises does not stop the others: its error is written down, and it is tried again at the next call,
-    since the cause may have passed, as a full disk does. In its worker a trial has one torch thread and flushes
-    denormal numbers to zero. It seeds its own random numbers and loads its data itself. One that loads a sample unknown
-    to this process raises a RuntimeError here; ValueError or TypeError for anything unfit as a name, config, seed or
-    result; session.CannotSave where the disk is full or the folder read-only.
+    Raises RuntimeError for a trial that loads a sample unknown to this process; ValueError or TypeError for an unfit
+    name, config, seed or result; session.CannotSave where the disk is full or the folder read-only.
     """
     trials = _trials(configs, seeds)
-    file = store.Store(_checked_name(name), f"v{operator.index(version)}.jsonl", trial, keep)
-    records = {key: record for key, record in file.read().items() if key in trials and not record["error"]}
-    records = {key: record for key, record in records.items() if _written(trial, *trials[key])}
-    kept, missing = dict(records), [pair for key, pair in trials.items() if key not in records]
-    if missing:
-        if keep:
-            share = f"{len(missing)} of {len(trials)}"
-            print(f"{name}: {share} trials are not kept and run now, {_duration(missing, records)}")
-        session.check_saving(file.path)  # before the first trial, not after hours
-        finished = _all(functools.partial(_run, trial, list(session.caveats)), _groups(trial, missing))
-        with closing(finished), progress(initial=len(records), total=len(trials), desc=name) as bar:
-            for (configs_done, seed), outcome in finished:
-                records |= file.append(configs_done, seed, *outcome)
-                bar.update(len(configs_done))
-    if kept:
-        print(f"{name}: {len(kept)} trials read from {session.shown(file.sources[0])}{file.changes()}")
-    if keep and kept and not session.caveats and not hasattr(trial, "writes"):
-        drawn = random.Random().sample(sorted(kept), min(recheck, len(kept)))
-        _recheck(name, trial, {key: trials[key] for key in drawn}, records)
-    if errors := [records[key]["error"] for key in trials if records[key]["error"]]:
+    file = _File(name, version, trial, keep)
+    old = {key: record for key, record in file.read().items() if key in trials}
+    if hasattr(trial, "writes"):
+        old = {key: record for key, record in old.items() if Path(trial.writes(*trials[key])).exists()}
+    new = _run_missing(trial, [pair for key, pair in trials.items() if key not in old], old, file)
+    if old:
+        print(f"{name}: {len(old)} trials read from {session.shown(file.source)}{file.remark()}")
+    if keep and not session.caveats and not hasattr(trial, "writes"):
+        _recheck(name, trial, random.Random().sample(list(old.values()), min(recheck, len(old))), old)
+    if errors := [record["error"] for record in new.values() if record["error"]]:
         print(f"{name}: {len(errors)} of {len(trials)} trials failed, the next call tries them again. {errors[0]}")
-    return _table(trials, records)
+    return _table(trials, old | new)
 
 
 def recheck_difference() -> float:
@@ -107,22 +102,17 @@ def batched(same, at_most=None):
     or a function of one of their configs. Which of them come together must not change a result, but for rounding:
     after a resumption it is others. They are written down when the call returns, with equal shares of its seconds.
     """
-
-    def mark(trial):
-        trial.batched = (same,) if isinstance(same, str) else tuple(same), at_most
-        return trial
-
-    return mark
+    return functools.partial(_mark, batched=((same,) if isinstance(same, str) else tuple(same), at_most))
 
 
 def writes(path_of):
     """Mark a trial that writes a file: its result counts only as long as the file `path_of(config, seed)` is there."""
+    return functools.partial(_mark, writes=path_of)
 
-    def mark(trial):
-        trial.writes = path_of
-        return trial
 
-    return mark
+def _mark(trial, **marks):
+    vars(trial).update(marks)
+    return trial
 
 
 def grid(**values) -> list[dict]:
@@ -132,7 +122,7 @@ def grid(**values) -> list[dict]:
 
 
 def sample(n: int, seed: int, **values) -> list[dict]:
-    """Return `n` random configs; a value is `uniform`, `log_uniform`, `choice`, or a constant.
+    """Return `n` random configs; a value is a function of a random.Random, such as `log_uniform(low, high)`, or fixed.
 
     A larger `n` adds to the same configs, and a further key leaves the values of the others as they are.
     """
@@ -140,21 +130,9 @@ def sample(n: int, seed: int, **values) -> list[dict]:
     return [{key: v(randoms[key]) if callable(v) else v for key, v in values.items()} for _ in range(n)]
 
 
-def uniform(low: float, high: float):
-    """Draw from [low, high], every value equally likely."""
-    return lambda rng: rng.uniform(low, high)
-
-
-def log_uniform(low: float, high: float, whole: bool = False):
-    """Draw from [low, high], every order of magnitude equally likely; `whole` numbers on demand."""
-    if whole:
-        return lambda rng: min(int(math.exp(rng.uniform(math.log(low), math.log(high + 1)))), high)
+def log_uniform(low: float, high: float):
+    """Draw from [low, high], every order of magnitude equally likely."""
     return lambda rng: math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
-def choice(values):
-    """Draw one of the values."""
-    return lambda rng: rng.choice(list(values))
 
 
 # ---- what is to be run
@@ -163,24 +141,30 @@ def choice(values):
 def _trials(configs, seeds) -> dict:
     """Return {key: (config, seed)} in the order of the table."""
     trials = {}
-    for config, seed in itertools.product([_config(c) for c in configs], map(operator.index, seeds)):
+    for config, seed in itertools.product([_checked(c, "Config") for c in configs], map(operator.index, seeds)):
         seed += session.SEEDS_FROM
-        key = store.key(config, seed)
-        if key in trials:
+        if (key := _key(config, seed)) in trials:
             raise ValueError(f"Config {config} with seed {seed} is there twice.")
         trials[key] = config, seed
     return trials
 
 
-def _config(config) -> dict:
-    if not isinstance(config, dict) or not all(isinstance(k, str) and k not in RESERVED for k in config):
-        raise ValueError(f"A config is a dict with keys that are strings other than {RESERVED}, unlike {config!r}.")
-    return {key: _plain(value, f"Config {key}") for key, value in config.items()}
+def _key(config, seed) -> str:
+    return json.dumps([config, seed], sort_keys=True)
+
+
+def _checked(given, what: str, others=()) -> dict:
+    """Return a config or a result in plain Python; `others`: columns of the table whose names it must not have."""
+    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
+        raise TypeError(f"{what}s are dicts with strings as keys, unlike {given!r}.")
+    if clash := [key for key in given if key in others or key in RESERVED]:
+        raise ValueError(f"{what} {clash[0]} has the name of another column: give it its own.")
+    return {key: _plain(value, f"{what} {key}") for key, value in given.items()}
 
 
 def _plain(value, what: str):
     """Return a number, string, bool or None, or a tuple of them, as plain Python."""
-    if hasattr(value, "tolist"):  # of numpy or torch
+    if hasattr(value, "tolist"):  # an array or a tensor
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         return tuple(_plain(item, what) for item in value)
@@ -189,13 +173,13 @@ def _plain(value, what: str):
     raise TypeError(f"{what} is no number, string, bool or None, nor a list of them, but {value!r}.")
 
 
-def _groups(trial, pending: list) -> list:
+def _groups(trial, pairs) -> list:
     """Return (configs, seed) for each call of the trial."""
     if not hasattr(trial, "batched"):
-        return [([config], seed) for config, seed in pending]
+        return [([config], seed) for config, seed in pairs]
     same, at_most = trial.batched
     groups = {}
-    for config, seed in pending:
+    for config, seed in pairs:
         if missing := [key for key in same if key not in config]:
             raise ValueError(f"Trials are batched by {missing[0]}, which is missing in config {config}.")
         groups.setdefault((*(config[key] for key in same), seed), []).append(config)
@@ -209,43 +193,59 @@ def _groups(trial, pending: list) -> list:
 # ---- running it
 
 
-def _all(run, groups):
-    """Yield each group and its outcome, (results, seconds, error), as it finishes.
+def _run_missing(trial, pairs: list, old: dict, file) -> dict:
+    """Run the trials `pairs` (config, seed), each appended to the file at once; return {key: record}."""
+    new, total = {}, len(pairs) + len(old)
+    if not pairs:
+        return new
+    if file.keep:
+        seconds = fmean(record["seconds"] for record in old.values()) * len(pairs) / joblib.cpu_count() if old else 0
+        time_left = f"some {math.ceil(seconds / 60)} minutes" if old else "and how long that takes is not known"
+        print(f"{file.name}: {len(pairs)} of {total} trials are not kept and run now, {time_left}")
+    session.check_saving(file.path)  # before the first trial, not after hours
+    finished = _run_all(trial, pairs)
+    with closing(finished), progress(initial=len(old), total=total, desc=file.name) as bar:
+        for records in finished:
+            file.append(records)
+            new |= {_key(record["config"], record["seed"]): record for record in records}
+            bar.update(len(records))
+    return new
 
-    A killed worker ends the work of its neighbours too. So those that may have been at work run again, each alone in
+
+def _run_all(trial, pairs):
+    """Yield the records of each group of trials as it finishes.
+
+    A killed worker ends the work of its neighbors too. So those that may have been at work run again, each alone in
     a process, where one that kills it again is the culprit; then the rest go on in parallel.
     """
-    waiting = dict(enumerate(groups))
     backend, n_jobs = get_active_backend()
-    gpu = isinstance(backend, LokyBackend) and torch.cuda.is_available()
-    if n_jobs is None:  # parallel_config does not say; in a quick run processes take longer to start than trials
+    if n_jobs is None:  # parallel_config does not say it; a quick run's trials take less time than starting processes
+        gpu = isinstance(backend, LokyBackend) and torch.cuda.is_available()  # some hundred MB of it for each process
         n_jobs = 1 if session.QUICK else min(2, joblib.cpu_count()) if gpu else -1
+    run = joblib.delayed(functools.partial(_run, trial, list(session.caveats)))
+    options = {"batch_size": 1, "pre_dispatch": "n_jobs", "max_nbytes": None}
+    parallel = joblib.Parallel(n_jobs, return_as="generator_unordered", **options)
+    waiting = dict(enumerate(_groups(trial, pairs)))
     while waiting:
         try:
-            with closing(_parallel(run, waiting, n_jobs=n_jobs)) as finished:
-                for index, outcome in finished:
-                    yield waiting.pop(index), outcome
+            for index, records in parallel([run(*item) for item in waiting.items()]):
+                del waiting[index]
+                yield records
         except TerminatedWorkerError:
             for index in list(waiting)[: joblib.effective_n_jobs(n_jobs)]:
                 group = waiting.pop(index)
                 try:
-                    [(_, outcome)] = _parallel(run, {index: group}, n_jobs=2, backend="loky")  # 1 is this process
+                    [(_, records)] = joblib.Parallel(2, backend="loky", **options)([run(index, group)])  # 1: no process
                 except TerminatedWorkerError:
-                    outcome = None, math.nan, "TerminatedWorkerError: it killed its process, alone too (out of memory?)"
-                yield group, outcome
+                    error = "TerminatedWorkerError: it killed its process, alone too (out of memory?)"
+                    records = _records(*group, [{}] * len(group[0]), math.nan, error)
+                yield records
 
 
-def _parallel(run, groups: dict, **options):
-    """Yield what `run` returns for each group; as many of them are in work as there are processes."""
-    tasks = [joblib.delayed(run)(index, *group) for index, group in groups.items()]
-    options |= {"batch_size": 1, "pre_dispatch": "n_jobs", "max_nbytes": None}
-    yield from joblib.Parallel(return_as="generator_unordered", **options)(tasks)
-
-
-def _run(trial, caveats: list, index: int, configs: list, seed: int):
-    """Run a group, mostly in a worker; return its index and outcome."""
+def _run(trial, caveats: list, index: int, group: tuple[list, int]) -> tuple[int, list[dict]]:
+    """Run a group, mostly in a worker; return its index and its records."""
     session.caveats += [c for c in caveats if c not in session.caveats]  # samples without another try and warning
-    start, results, error = time.perf_counter(), None, ""
+    (configs, seed), error, start = group, "", time.perf_counter()
     copies = [dict(config) for config in configs]  # the trial's to change
     with _lean_torch():
         try:
@@ -253,10 +253,26 @@ def _run(trial, caveats: list, index: int, configs: list, seed: int):
         except Exception as problem:
             place = traceback.extract_tb(problem.__traceback__)[-1]
             error = f"{type(problem).__name__}: {problem} (in {place.name}, line {place.lineno})"
+            results = [{}] * len(configs)
     if unknown := [caveat for caveat in session.caveats if caveat not in caveats]:
         raise RuntimeError(f"The trial met with {unknown[0]}, unlike this process: call data.load before the study.")
-    results = None if error else _checked(results, configs)
-    return index, (results, (time.perf_counter() - start) / len(configs), error)
+    return index, _records(configs, seed, results, (time.perf_counter() - start) / len(configs), error)
+
+
+def _records(configs: list, seed: int, results, seconds: float, error: str) -> list[dict]:
+    """Return what is written down of a group."""
+    if not isinstance(results, (list, tuple)) or len(results) != len(configs):
+        raise TypeError(f"A batched trial returns a list with one dict for each of its {len(configs)} configs.")
+    return [
+        {
+            "config": config,
+            "seed": seed,
+            "result": _checked(result, "Result", config),
+            "seconds": seconds,
+            "error": error,
+        }
+        for config, result in zip(configs, results, strict=True)
+    ]
 
 
 @contextmanager
@@ -272,83 +288,174 @@ def _lean_torch():
         torch.set_flush_denormal(flushed)
 
 
-def _checked(results, configs: list) -> list[dict]:
-    """Return the results of a group in plain Python."""
-    if not isinstance(results, (list, tuple)) or len(results) != len(configs):
-        raise TypeError(f"A batched trial returns a list with one dict for each of its {len(configs)} configs.")
-    for result, config in zip(results, configs, strict=True):
-        if not isinstance(result, dict) or not all(isinstance(key, str) for key in result):
-            raise TypeError(f"A trial returns a dict with strings as keys, not {result!r}.")
-        if clash := [key for key in result if key in config or key in RESERVED]:
-            raise ValueError(f"The trial's result {clash[0]} has the name of another column: give it its own.")
-    return [{key: _plain(value, f"Result {key}") for key, value in result.items()} for result in results]
+def _table(trials: dict, records: dict) -> pd.DataFrame:
+    """Return a row for each trial, with the seed as the caller gave it."""
+    parts = (
+        [config for config, _ in trials.values()],
+        [{"seed": seed - session.SEEDS_FROM} for _, seed in trials.values()],
+        [records[key]["result"] for key in trials],
+        [{name: records[key][name] for name in ("seconds", "error")} for key in trials],
+    )
+    return pd.concat([pd.DataFrame(part) for part in parts], axis=1)
 
 
 # ---- kept trials made again
 
 
-def _duration(missing: list, records: dict) -> str:
-    """Say how long trials will take, by those that are there."""
-    spent = [record["seconds"] for record in records.values()]
-    if not spent:
-        return "and how long that takes is not known"
-    return f"some {math.ceil(fmean(spent) * len(missing) / joblib.cpu_count() / 60)} minutes"
-
-
-def _recheck(name: str, trial, drawn: dict, records: dict) -> None:
-    """Run kept trials again, say how far they differ, and remember it; nothing is written."""
-    groups, differences = _groups(trial, list(drawn.values())), []
-    for (configs, seed), (results, _, error) in _all(functools.partial(_run, trial, list(session.caveats)), groups):
-        for config, result in zip(configs, results or [{}] * len(configs), strict=True):
-            record = records[store.key(config, seed)]
-            differences.append(math.inf if error else _difference(result, record["result"], records))
+def _recheck(name: str, trial, drawn: list[dict], old: dict) -> None:
+    """Run the trials of the records `drawn` again, say how far they differ, and remember it; nothing is written."""
+    results, differences = [record["result"] for record in old.values()], []
+    for new in itertools.chain(*_run_all(trial, [(record["config"], record["seed"]) for record in drawn])):
+        kept = old[_key(new["config"], new["seed"])]
+        differences.append(math.inf if new["error"] else _difference(new["result"], kept["result"], results))
     if differences:
         print(f"{name}: {len(differences)} of them made again differ by at most {max(differences):.2g} of their size")
     _differences.extend(differences)
 
 
-def _difference(new: dict, old: dict, records: dict) -> float:
-    """Return the largest difference of two results of a trial, each number over its median size in `records`."""
-    found = [math.inf] if new.keys() != old.keys() else [0.0]
-    for key in (key for key in old if key in new and not key.startswith(TIMES)):
-        everywhere = [_numbers(record["result"].get(key)) for record in records.values()]
-        ours, theirs = _numbers(_plain(new[key], key)), _numbers(old[key])
-        if ours is None or theirs is None or len(ours) != len(theirs):  # texts agree or do not
-            found.append(float(_plain(new[key], key) != _plain(old[key], key)))
-        elif len(theirs):
-            sizes = np.abs(np.concatenate([values for values in everywhere if values is not None]))
-            size = np.median(sizes[np.isfinite(sizes)]) if np.isfinite(sizes).any() else 0.0
-            with np.errstate(invalid="ignore"):  # inf - inf
-                off = np.where((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)), 0.0, np.abs(ours - theirs))
-            found.append(float(np.nan_to_num(off, nan=np.inf).mean() / (size or 1.0)))
-    return max(found)
+def _difference(new: dict, kept: dict, results: list[dict]) -> float:
+    """Return the largest difference of two results of a trial, each over its median size in `results`.
+
+    That of lists is the mean of their entries' differences. Texts, and lists of other lengths, differ by 1.
+    """
+    found = [0.0 if new.keys() == kept.keys() else math.inf]
+    for name in (name for name in kept if name in new and not name.startswith(TIMES)):
+        ours, theirs = _numbers(new[name]), _numbers(kept[name])
+        if not ours or len(ours) != len(theirs):
+            found.append(float(new[name] != kept[name]))
+            continue
+        sizes = [abs(x) for result in results for x in _numbers(result.get(name)) if math.isfinite(x)]
+        off = [0.0 if a == b or (a != a and b != b) else abs(a - b) for a, b in zip(ours, theirs, strict=True)]
+        found.append(fmean(off) / ((median(sizes) if sizes else 0.0) or 1.0))
+    return max(math.inf if math.isnan(difference) else difference for difference in found)
 
 
-def _numbers(value) -> np.ndarray | None:
-    """Return a number or a list of numbers as an array (n,); None for anything else."""
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return np.array(values, float) if all(isinstance(v, (bool, int, float)) for v in values) else None
+def _numbers(value) -> tuple:
+    """Return a number or a tuple of numbers as a tuple; an empty one for anything else."""
+    values = value if isinstance(value, tuple) else (value,)
+    return values if all(isinstance(v, (bool, int, float)) for v in values) else ()
 
 
-# ---- the file of a study, and the table
+# ---- the file of a study
 
 
-def _written(trial, config, seed) -> bool:
-    return not hasattr(trial, "writes") or Path(trial.writes(config, seed)).exists()
+class _File:
+    """Read the trials of a study from `source` (for kept trials what is committed) and `path`, and append to `path`.
+
+    One JSON object a line. In a cache that of a trial tells the code that made it; in a file of kept trials each
+    session of appending begins with a line that tells what makes them.
+    """
+
+    def __init__(self, name: str, version: int, trial, keep: bool):
+        if not re.fullmatch(r"\w[\w.-]*", name) or name == "kept":
+            raise ValueError(f'A study\'s name is of letters, digits, "_", "-", "." and not "kept", unlike {name!r}.')
+        file = f"{name}/v{operator.index(version)}.jsonl"
+        self.name, self.keep, self.commit = name, keep, None
+        self.path = session.folder("runs") / ("kept" if keep else "") / file
+        self.source = session.kept_path(file) if keep else self.path
+        texts, self.files = _dependencies(trial)
+        code = "\0".join([*texts, *(path.read_text(encoding="utf-8") for path in self.files)])
+        self.code = {} if keep else {"code": hashlib.sha256(code.encode()).hexdigest()[:12]}
+        self.header = [{"provenance": _provenance()}] if keep else []  # until it is written
+
+    def read(self) -> dict:
+        """Return {key: record} of the trials that count: no errors, no results of other code, the last of each key."""
+        records = {}
+        lines = (line for path in {self.source: 0, self.path: 0} if path.exists() for line in path.open("rb"))
+        for line in lines:
+            try:
+                record = json.loads(line)
+                if "provenance" in record:
+                    self.commit = record["provenance"]["commit"]
+                elif not record["error"] and record.get("code") == self.code.get("code"):
+                    record |= {part: _checked(record[part], part) for part in ("config", "result")}
+                    records[_key(record["config"], record["seed"])] = record
+            except (ValueError, TypeError, KeyError):
+                continue  # torn by a kill in mid-write: its trial runs again
+        return records
+
+    def append(self, records: list[dict]) -> None:
+        """Append records in one write, which is never parted on a local POSIX file system."""
+        lines = [*self.header, *(record | self.code for record in records)]
+        content = b"".join(b"\n" + json.dumps(line).encode() for line in lines)  # the break first, to end a torn line
+        with session.saving(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "ab", buffering=0) as file:
+                if file.write(content) < len(content):  # the disk became full within them
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+        self.header = []
+
+    def remark(self) -> str:
+        """Say of kept trials that they come from other data, or which files that they depend on have changed."""
+        if self.keep and session.caveats:
+            return "; they come from the real data"
+        changed = self.commit and _git("diff", "--name-only", self.commit, "--", *map(str, self.files))
+        return f"; since they were kept these have changed: {', '.join(changed.split())}" if changed else ""
 
 
-def _checked_name(name: str) -> str:
-    if not re.fullmatch(r"\w[\w.-]*", name) or name == "kept":
-        raise ValueError(f'A study\'s name is of letters, digits, "_", "-" and ".", and not "kept", unlike {name!r}.')
-    return name
+def _provenance() -> dict:
+    status = _git("status", "--porcelain")
+    versions = {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
+    where = {"processor": platform.processor() or platform.machine(), "date": datetime.now(timezone.utc).isoformat()}
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status), **versions, **where}
 
 
-def _table(trials: dict, records: dict) -> pd.DataFrame:
-    rows = []
-    for key, (config, seed) in trials.items():
-        record = records[key]
-        result = {name: _plain(value, name) for name, value in record["result"].items()}
-        shown = {"seed": seed - session.SEEDS_FROM}
-        rows.append((config, shown, result, {"seconds": record["seconds"], "error": record["error"]}))
-    columns = dict.fromkeys(name for part in zip(*rows, strict=True) for piece in part for name in piece)
-    return pd.DataFrame([{k: v for piece in row for k, v in piece.items()} for row in rows], columns=list(columns))
+def _git(*arguments: str) -> str | None:
+    """Return what git says of the project, None where it has no git."""
+    command = ["git", *arguments]
+    if not (session.ROOT / ".git").exists():  # a folder around it may have one
+        return None
+    try:
+        return subprocess.run(command, cwd=session.ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _dependencies(trial) -> tuple[list[str], list[Path]]:
+    """Return what a trial reaches by name: code and constants of the notebook as texts, and files of the project."""
+    texts, files, met, waiting = [], set(), {}, [trial]
+    while waiting:
+        thing = waiting.pop()
+        if isinstance(thing, (bool, int, float, str, bytes, NoneType)):
+            texts.append(repr(thing))
+        elif id(thing) not in met:
+            met[id(thing)] = thing  # held, so that its id is not used again
+            module = thing if isinstance(thing, ModuleType) else sys.modules.get(str(getattr(thing, "__module__", "")))
+            path = Path(getattr(module, "__file__", None) or os.devnull)
+            if path.is_relative_to(session.ROOT) and "site-packages" not in path.parts and path not in files:
+                files.add(path)
+                waiting += [
+                    part for part in vars(module).values() if isinstance(part, (ModuleType, FunctionType, type))
+                ]
+            waiting += _parts(thing, in_notebook=getattr(thing, "__module__", None) == "__main__")
+    return texts, sorted(files)
+
+
+def _parts(thing, in_notebook: bool) -> list:
+    """Return what a container holds, a function closes over, and what code of the notebook names."""
+    match thing:
+        case list() | tuple():
+            return [*thing]
+        case set() | frozenset():
+            return sorted(thing, key=repr)
+        case dict():
+            return [*thing, *thing.values()]
+        case functools.partial():
+            return [thing.func, thing.args, thing.keywords]
+        case MethodType() | staticmethod() | classmethod():
+            return [thing.__func__]
+        case type() if in_notebook:
+            return [*vars(thing).values(), *thing.__bases__]
+        case FunctionType():
+            parts = [cell.cell_contents for cell in thing.__closure__ or ()]
+            for code in _codes(thing.__code__) if in_notebook else ():  # comments and layout are no part of it
+                parts += [code.co_code, *code.co_names, *code.co_consts]
+                parts += [thing.__globals__[name] for name in code.co_names if name in thing.__globals__]
+            return [*parts, thing.__defaults__]
+    return []
+
+
+def _codes(code: CodeType) -> list[CodeType]:
+    """Return the code of a function and of those within it."""
+    return [code, *(more for inner in code.co_consts if isinstance(inner, CodeType) for more in _codes(inner))]

@@ -10,7 +10,6 @@ import pytest
 
 import submission
 from helpers import session
-from submission import ASSIGNMENTS
 
 NOTEBOOK = session.ROOT / "notebooks" / "01_low_level_mlp.ipynb"
 
@@ -42,10 +41,12 @@ def found(content, monkeypatch):
 
 @pytest.fixture(scope="module")
 def zipped(tmp_path_factory):
-    """Pack Assignment 1 as it is."""
-    [path] = submission.write_zips(
-        submission.pack_assignment(ASSIGNMENTS["1"], session.ROOT, 20, ["only a test"]), tmp_path_factory.mktemp("zip")
-    )
+    """Pack Assignment 1 as it is, but for its page."""
+    folder = tmp_path_factory.mktemp("zip")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submission, "render_html", lambda path: b"")
+        submission.main(["pack", "1", "--anyway", "--to", str(folder)])
+    [path] = folder.glob("*.zip")
     return path
 
 

@@ -205,14 +205,6 @@ def test_quantiles_of_what_is_not_finite_are_nan():
     assert (bad[1, 2], whole[1, 2]) == (-np.inf, 6)
 
 
-def test_dead_are_the_units_that_are_zero_for_the_whole_batch():
-    outputs = torch.tensor([[0.0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 0]])
-    assert figures._dead_shares([outputs, outputs[:1], outputs[2:], outputs + 1]).tolist() == [0.5, 0.75, 1, 0]
-    maps = torch.zeros(2, 4, 3, 3)  # of which the unit is a channel
-    maps[0, 1, 2, 2] = maps[1, 3, 0, 0] = maps[1, 3, 1, 1] = 1
-    assert figures._dead_shares([maps]).tolist() == [0.5]
-
-
 def test_training_figure_draws_the_share_of_dead_units():
     histories = training()
     for t, dead in enumerate((1, 3, 5)):

@@ -127,17 +127,10 @@ def test_frames_last_hundredths_of_a_second(fps, duration, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("third", "message"),
-    [
-        (np.zeros((5, 7, 3)), r"Frame 3 is float64 \(5, 7, 3\): give uint8 arrays"),
-        (np.zeros((5, 7), np.uint8), r"Frame 3 is uint8 \(5, 7\)"),
-        (np.zeros((5, 7, 4), np.uint8), r"Frame 3 is uint8 \(5, 7, 4\)"),
-        (np.zeros((7, 5, 3), np.uint8), "Frame 3 is 5 x 7 pixels and those before it 7 x 5: give every figure"),
-        (None, "Frame 3 is object"),
-    ],
+    "third", [np.zeros((5, 7, 3)), *(np.zeros(shape, np.uint8) for shape in ((5, 7), (5, 7, 4), (7, 5, 3))), None]
 )
-def test_unfit_frame_is_named(third, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
+def test_unfit_frame_is_named(third, tmp_path):
+    with pytest.raises(ValueError, match="Frame 3"):
         write_gif(tmp_path / "a.gif", [*pictures(2, 3), third], 10)
     assert not any(tmp_path.iterdir())
 
