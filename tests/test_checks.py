@@ -37,7 +37,7 @@ X, Y = VECTORS[:2]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(sandbox, "STEPS", 25)  # these data are easier than those that the number was chosen for
+    monkeypatch.setattr(sandbox, "STEPS", 40)  # these data are easier than those that the number was chosen for
 
 
 # ---- models

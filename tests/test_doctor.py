@@ -289,6 +289,7 @@ def test_exact_faults_are_told_after_two_steps(cause, monkeypatch):
             super().__init__(model, *args)
 
     monkeypatch.setitem(globals(), "Doctor", Asked)
+    monkeypatch.setitem(globals(), "STEPS", 3)
     BROKEN[cause]().go()
     assert not reports[0].findings and reports[2].findings[0].cause == cause, reports[2]
 

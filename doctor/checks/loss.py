@@ -19,7 +19,7 @@ def losses_of_made_up(loss_fn, outputs: Tensor, targets: Tensor) -> tuple[float,
 
 
 def losses_in_order(loss_fn, outputs: Tensor, targets: Tensor) -> tuple[float, float, float]:
-    """Return these losses, but of probabilities where only those grow from right to wrong, as in a squared error."""
+    """Return losses of made-up predictions, as probabilities where only those are in order, as for a squared error."""
     forms = [losses_of_made_up(loss_fn, like, targets) for like in (outputs, outputs.softmax(1))]
     return next((losses for losses in forms if losses[0] < losses[1] < losses[2]), forms[0])
 
