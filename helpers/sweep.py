@@ -1,8 +1,7 @@
 """Studies of many trials: in parallel, resumable, each result written down as soon as it is there.
 
-`with joblib.parallel_config(...)` around a call of `study` says where its trials run; without it, in one process for
-each core of this machine (in a quick run here; in two where they share a GPU). `parallel_config(n_jobs=4)` takes four
-of them, `n_jobs=1` this process alone. A cluster:
+Trials run in one process for each core of this machine; in two where they share a GPU; in a quick run here. Around a
+call of `study`, `with joblib.parallel_config(n_jobs=4)` takes four processes, `n_jobs=1` this one alone. A cluster:
 
     client = dask.distributed.Client()             # workers of this machine; or Client("scheduler:8786")
     with joblib.parallel_config(backend="dask"):
@@ -29,6 +28,7 @@ import sys
 import time
 import traceback
 import warnings
+from collections import defaultdict
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -154,36 +154,26 @@ def _key(config, seed) -> str:
 
 
 def _checked(given, what: str, others=()) -> dict:
-    """Return a config or a result in plain Python; `others`: columns of the table whose names it must not have."""
-    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
-        raise TypeError(f"{what}s are dicts with strings as keys, unlike {given!r}.")
-    if clash := [key for key in given if key in others or key in RESERVED]:
-        raise ValueError(f"{what} {clash[0]} has the name of another column: give it its own.")
-    return {key: _plain(value, f"{what} {key}") for key, value in given.items()}
+    """Return a config or a result in plain Python, with tuples; `others`: columns whose names it must not have."""
+    if not isinstance(given, dict):
+        raise TypeError(f"{what}s are dicts, unlike {given!r}.")
+    if clash := [key for key in given if not isinstance(key, str) or key in RESERVED or key in others]:
+        raise ValueError(f"{what} {clash[0]!r} needs another name: a string that names no other column.")
+    return {key: _plain(value) for key, value in given.items()}
 
 
-def _plain(value, what: str):
-    """Return a number, string, bool or None, or a tuple of them, as plain Python."""
-    if hasattr(value, "tolist"):  # an array or a tensor
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return tuple(_plain(item, what) for item in value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"{what} is no number, string, bool or None, nor a list of them, but {value!r}.")
+def _plain(value):
+    value = value.tolist() if hasattr(value, "tolist") else value  # an array or a tensor
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _groups(trial, pairs) -> list:
     """Return (configs, seed) for each call of the trial."""
     if not hasattr(trial, "batched"):
         return [([config], seed) for config, seed in pairs]
-    same, at_most = trial.batched
-    groups = {}
+    (same, at_most), groups, calls = trial.batched, defaultdict(list), []
     for config, seed in pairs:
-        if missing := [key for key in same if key not in config]:
-            raise ValueError(f"Trials are batched by {missing[0]}, which is missing in config {config}.")
-        groups.setdefault((*(config[key] for key in same), seed), []).append(config)
-    calls = []
+        groups[(*(config[key] for key in same), seed)].append(config)
     for (*_, seed), configs in groups.items():
         size = max(1, at_most(configs[0])) if callable(at_most) else at_most or len(configs)
         calls += [(configs[start : start + size], seed) for start in range(0, len(configs), size)]
@@ -261,8 +251,6 @@ def _run(trial, caveats: list, index: int, group: tuple[list, int]) -> tuple[int
 
 def _records(configs: list, seed: int, results, seconds: float, error: str) -> list[dict]:
     """Return what is written down of a group."""
-    if not isinstance(results, (list, tuple)) or len(results) != len(configs):
-        raise TypeError(f"A batched trial returns a list with one dict for each of its {len(configs)} configs.")
     return [
         {
             "config": config,
@@ -320,20 +308,18 @@ def _difference(new: dict, kept: dict, results: list[dict]) -> float:
     """
     found = [0.0 if new.keys() == kept.keys() else math.inf]
     for name in (name for name in kept if name in new and not name.startswith(TIMES)):
-        ours, theirs = _numbers(new[name]), _numbers(kept[name])
-        if not ours or len(ours) != len(theirs):
+        try:
+            ours, theirs, *others = (np.ravel(np.array(r[name], float)) for r in (new, kept, *results) if name in r)
+        except ValueError:  # they are texts
+            ours = theirs = np.empty(0)
+        if not len(ours) or len(ours) != len(theirs):
             found.append(float(new[name] != kept[name]))
             continue
-        sizes = [abs(x) for result in results for x in _numbers(result.get(name)) if math.isfinite(x)]
-        off = [0.0 if a == b or (a != a and b != b) else abs(a - b) for a, b in zip(ours, theirs, strict=True)]
-        found.append(fmean(off) / ((median(sizes) if sizes else 0.0) or 1.0))
-    return max(math.inf if math.isnan(difference) else difference for difference in found)
-
-
-def _numbers(value) -> tuple:
-    """Return a number or a tuple of numbers as a tuple; an empty one for anything else."""
-    values = value if isinstance(value, tuple) else (value,)
-    return values if all(isinstance(v, (bool, int, float)) for v in values) else ()
+        sizes = [size for size in np.abs(np.concatenate(others)).tolist() if math.isfinite(size)]
+        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+        off = np.abs(np.subtract(ours, theirs, where=~same, out=np.zeros(len(ours))))
+        found.append(float(np.nan_to_num(off, nan=np.inf).mean()) / ((median(sizes) if sizes else 0.0) or 1.0))
+    return max(found)
 
 
 # ---- the file of a study
@@ -440,7 +426,7 @@ def _parts(thing, in_notebook: bool) -> list:
         case set() | frozenset():
             return sorted(thing, key=repr)
         case dict():
-            return [*thing, *thing.values()]
+            return [*thing.items()]
         case functools.partial():
             return [thing.func, thing.args, thing.keywords]
         case MethodType() | staticmethod() | classmethod():
