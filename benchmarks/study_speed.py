@@ -25,11 +25,11 @@ def train_with(batches) -> None:
     """Train a torch.nn network for one epoch on an iterable of (images, labels), the ordinary way."""
     model = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(784, UNITS), torch.nn.ReLU(), torch.nn.Linear(UNITS, 10)
-    )
+    ).to(session.device())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for images, labels in batches:
         optimizer.zero_grad()
-        cross_entropy(model(images), labels).backward()
+        cross_entropy(model(images.to(session.device())), labels.to(session.device())).backward()
         optimizer.step()
 
 
@@ -41,7 +41,7 @@ def from_loader():
 
 def from_memory():
     """Yield batches of tensors that lie in memory."""
-    images, labels, *_ = data.split("MNIST")
+    images, labels, *_ = data.split("MNIST", device=session.device())
     return ((images[batch], labels[batch]) for batch in torch.randperm(len(images)).split(128))
 
 
@@ -58,7 +58,7 @@ def seconds(function, repeats: int) -> float:
 @sweep.batched(same=["hidden"], at_most=24)
 def train_many(configs, seed):
     """Train the networks of one seed side by side."""
-    return ensemble.train(configs, seed, data.split("MNIST"))
+    return ensemble.train(configs, seed, data.split("MNIST", device=session.device()))
 
 
 def whole_study() -> None:

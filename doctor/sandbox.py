@@ -260,7 +260,8 @@ class Interventions:
             return loss / {"mean": len(targets), "mean of outputs": outputs.numel()}.get(change.loss, 1)
 
         model.train()
-        with Functions(change):
+        # Where no function changes, a training without them takes a quarter less.
+        with Functions(change) if change.trained == "all" or change.activations != "own" else contextlib.nullcontext():
             for index in self._batches(balanced=change.samples == "balanced"):
                 if not math.isfinite(ordinary_step(model, loss_fn, optimizer, inputs[index], targets[index])):
                     break  # nothing more is learned

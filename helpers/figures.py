@@ -111,7 +111,7 @@ def response(
     """
     groups = [("", table)] if panel is None else list(table.groupby(panel, sort=False))
     hues = [] if hue is None else table[hue].unique()
-    colors = [f"C{i}" for i in range(len(hues))] or [None]
+    colors = [None] if hue is None else [f"C{i}" for i in range(len(hues))]
     if len(hues) and all(isinstance(value, Real) for value in hues):
         colors = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(hues)))
     figure, axes = panels(1, len(groups), sharey=True)

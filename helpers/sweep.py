@@ -334,7 +334,7 @@ class _File:
 
     def remark(self) -> str:
         """Say of kept trials that they come from other data, or which files that they depend on have changed."""
-        if self.keep and session.caveats:
+        if self.keep and session.caveats and not session.QUICK:
             return "; they come from the real data"
         changed = self.commit and _git("diff", "--name-only", self.commit, "--", *map(str, self.files))
         return f"; since they were kept these have changed: {', '.join(changed.split())}" if changed else ""

@@ -294,22 +294,22 @@ def test_exact_faults_are_told_after_two_steps(cause, monkeypatch):
 
 
 def test_the_report_reads_as_text_and_as_html():
-    report = BROKEN["softmax-before-loss"]().report()
+    report = BROKEN["softmax-before-loss"]().go().report()
     text, html = repr(report), report._repr_html_()
     for part in ("1 finding", "softmax-before-loss", "Leave the softmax out of the model", "from step 0 on"):
         assert part in text and part in html
     assert max(map(len, text.splitlines())) <= 100
     assert "<details>" in html and html.count("<tr>") == 34
-    assert repr(Run().report()).startswith("No finding.")
+    assert repr(Run().go().report()).startswith("No finding.")
 
 
 def test_a_saved_report_is_one_page_that_replaces_the_older_one(tmp_path):
-    report = BROKEN["softmax-before-loss"]().report()
+    report = BROKEN["softmax-before-loss"]().go().report()
     page = report.save(tmp_path / "report.html")
     text = page.read_text(encoding="utf-8")
     assert "softmax-before-loss" in text and report.findings[0].fix in text
     assert not any(part in text for part in ("http", "src=", "<link"))
-    Run().report().save(page)
+    Run().go().report().save(page)
     assert "No finding." in page.read_text(encoding="utf-8") and [*tmp_path.iterdir()] == [page]
     with pytest.raises(OSError):
         report.save(tmp_path / "missing" / "report.html")

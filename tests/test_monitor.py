@@ -398,16 +398,6 @@ def test_forgotten_monitor_is_freed_at_once_and_the_model_goes_on():
     assert torch.equal(model(batch()), plain(batch()))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_model_on_a_gpu_is_recorded_on_the_cpu():
-    model = mlp().cuda()
-    with TorchMonitor(model) as monitor:
-        output, loss, *_ = step(model, batch().cuda(), monitor)
-    assert monitor.train_losses == [loss.item()] and output.is_cuda
-    assert {tensor.device.type for tensor in (*monitor.weights["0"], *monitor.net_values["1"])} == {"cpu"}
-    assert torch.equal(monitor.activations["3"][0], monitor.net_values["3"][0].relu())
-
-
 # ---- forgotten calls
 
 
