@@ -33,9 +33,8 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 from tensorboard import notebook
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import masked_crc32c
-from tensorboard.util.tensor_util import make_ndarray
 from torch import Tensor, nn
 from torch.utils.tensorboard import FileWriter, summary
 
@@ -57,12 +56,10 @@ def run_name(**config) -> str:
 
 
 class Logbook(AbstractContextManager):
-    """Write one TensorBoard run; also a context manager.
+    """Write one TensorBoard run, the first step and then every `every`-th; also a context manager.
 
-    The first step and then every `every`-th is written. A run that is in the folder already is replaced, as a file is
-    that is opened for writing. Numbers may be tensors of one element. Raises session.CannotSave on a full disk.
-
-    A network of modules is watched, `watch(model)`. For one written by hand, hand over its tensors in each step:
+    A run that is in the folder already is replaced. Numbers may be tensors of one element. Raises session.CannotSave
+    on a full disk. A network of modules is watched, `watch(model)`. For one written by hand, hand over its tensors:
 
         if log.due:
             log.activations({"hidden 1": h1, "hidden 2": h2})
@@ -78,10 +75,9 @@ class Logbook(AbstractContextManager):
                 old.unlink()
             self._writer = FileWriter(str(run_dir), flush_secs=5)
         self._pending: list[Summary.Value] = []  # of the step under way
-        self._hooks = []
+        self._hooks, self._uses = [], Counter()  # how often a module was used in the step under way
         self._watched: dict[str, Tensor] = {}  # name -> parameter
         self._before: dict[str, tuple[Tensor, Tensor]] = {}  # name -> parameter, its copy from before the update
-        self._uses: Counter[str] = Counter()  # of modules in the step under way
         self._told: set[str] = set()  # tags of which it is said that they have values that are not finite
 
     @property
@@ -176,10 +172,6 @@ class Logbook(AbstractContextManager):
         """Write one image, (H, W) or (C, H, W); also a matrix of activations (batch, units)."""
         self.images(tag, image[None])
 
-    def text(self, tag: str, text: str) -> None:
-        """Write Markdown."""
-        self._pending += summary.text(tag, text).value
-
     def hyperparameters(self, config: Mapping, **results: float) -> None:
         """Fill this run's row in the tab HParams; once, at the end of the run."""
         results = {f"result/{name}": float(value) for name, value in results.items()}
@@ -189,17 +181,10 @@ class Logbook(AbstractContextManager):
         for tag, value in results.items():
             self.scalar(tag, value)
 
-    def flush(self) -> None:
-        """Write what is pending, so that `read` finds it."""
-        self._write()
-        with session.saving(self.folder):
-            self._writer.flush()
-
     def close(self) -> None:
         """Write what is pending, and remove every hook."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        while self._hooks:
+            self._hooks.pop().remove()
         self._write()
         with session.saving(self.folder):
             self._writer.close()
@@ -221,16 +206,17 @@ class Logbook(AbstractContextManager):
 
     def _activation(self, name: str, outputs: Tensor, bounds: tuple[float, float] | None) -> None:
         values = self._distribution("activation", name, outputs)
-        if len(values):
-            self.scalar(f"activation_mean/{name}", values.mean())
-            self.scalar(f"activation_std/{name}", values.std(correction=0))  # defined for a single value, too
-            for level, value in zip(PERCENTILES, np.percentile(values.numpy(), PERCENTILES), strict=True):
-                self.scalar(f"activation_p{level:02d}/{name}", value)
-        self.scalar(f"activation_zeros/{name}", measure.zero_fraction(outputs))
+        numbers = {"zeros": measure.zero_fraction(outputs)}
         if outputs.ndim > 1:
-            self.scalar(f"activation_units_at_zero/{name}", measure.dead_units(outputs).float().mean())
+            numbers["units_at_zero"] = measure.dead_units(outputs).float().mean()
+        if len(values):
+            numbers |= {"mean": values.mean(), "std": values.std(correction=0)}  # defined for a single value, too
+            levels = np.percentile(values.numpy(), PERCENTILES)
+            numbers |= {f"p{level:02d}": value for level, value in zip(PERCENTILES, levels, strict=True)}
         if bounds and len(values):
-            self.scalar(f"activation_saturated/{name}", measure.saturated_share(values, bounds))
+            numbers["saturated"] = measure.saturated_share(values, bounds)
+        for what, number in numbers.items():
+            self.scalar(f"activation_{what}/{name}", number)
 
     def _gradients(self, parameters: Mapping[str, Tensor]) -> None:
         for name, parameter in parameters.items():
@@ -248,17 +234,13 @@ class Logbook(AbstractContextManager):
             if tag not in self._told:
                 self._told.add(tag)
                 what = f"{lost} of {len(values)} values are NaN or infinite at sample {self.samples}."
-                self.text(tag, f"{what} The histograms leave them out.")
+                self._pending += summary.text(tag, f"{what} The histograms leave them out.").value
         if len(finite):
             low, high = (bound.item() for bound in finite.aminmax())
             low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
-            moments = {"num": len(finite), "sum": finite.sum().item(), "sum_squares": finite.dot(finite).item()}
-            bars = {
-                "bucket_limit": np.linspace(low, high, BINS + 1)[1:],
-                "bucket": finite.histc(BINS, low, high).numpy(),
-            }
-            histogram = HistogramProto(min=low, max=high, **moments, **bars)
-            self._pending.append(Summary.Value(tag=f"{kind}/{name}", histo=histogram))
+            numbers = low, high, len(finite), finite.sum().item(), finite.dot(finite).item()
+            limits, counts = np.linspace(low, high, BINS + 1)[1:], finite.histc(BINS, low, high).numpy()
+            self._pending += summary.histogram_raw(f"{kind}/{name}", *numbers, limits, counts).value
         return finite
 
 
@@ -333,16 +315,11 @@ def _events(path: Path) -> Iterator[Event]:
         at += 16 + length
 
 
-def _tensor(value) -> str | float:
-    content = make_ndarray(value.tensor).item()
-    return content.decode() if isinstance(content, bytes) else float(content)
-
-
 DECODERS = {
     "simple_value": lambda value: value.simple_value,
     "histo": lambda value: (np.array([value.histo.min, *value.histo.bucket_limit]), np.array(value.histo.bucket)),
     "image": lambda value: np.asarray(Image.open(BytesIO(value.image.encoded_image_string))),
-    "tensor": _tensor,
+    "tensor": lambda value: value.tensor.string_val[0].decode(),
 }
 
 

@@ -1,8 +1,7 @@
 """Studies of many trials: in parallel, resumable, each result written down as soon as it is there.
 
-`with joblib.parallel_config(...)` around a call of `study` says where its trials run; without it, in one process for
-each core of this machine (in a quick run here; in two where they share a GPU). `parallel_config(n_jobs=4)` takes four
-of them, `n_jobs=1` this process alone. A cluster:
+Trials run in one process for each core of this machine; in two where they share a GPU; in a quick run here. Around a
+call of `study`, `with joblib.parallel_config(n_jobs=4)` takes four processes, `n_jobs=1` this one alone. A cluster:
 
     client = dask.distributed.Client()             # workers of this machine; or Client("scheduler:8786")
     with joblib.parallel_config(backend="dask"):
@@ -13,7 +12,6 @@ trial again where its worker has died, but waits forever on one that always kill
 Results of a CPU and of a GPU share one file, though they differ by rounding: a study may be continued on the other.
 """
 
-import errno
 import functools
 import hashlib
 import itertools
@@ -24,15 +22,14 @@ import os
 import platform
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
 import traceback
 import warnings
-from contextlib import closing, contextmanager
-from datetime import datetime, timezone
+from contextlib import closing
 from pathlib import Path
-from statistics import fmean, median
 from types import CodeType, FunctionType, MethodType, ModuleType, NoneType
 
 import joblib
@@ -50,7 +47,6 @@ warnings.filterwarnings("ignore", "A worker stopped while some jobs were given")
 
 RESERVED = ("seed", "seconds", "error")  # columns of the table beside those of configs and results
 TIMES = ("seconds", "took")  # results whose names begin so are times, which no two runs share
-
 _differences: list[float] = []  # one for each kept trial that this process has made again
 
 
@@ -58,26 +54,24 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
     """Run `trial(config, seed)` for each config and seed; return a table with one row a trial, in that order.
 
     A config is a dict of numbers, strings, bools, None and lists of them (the trial and the table get tuples), as is
-    what `trial` returns. The columns: config, seed, result, seconds, error ("" if fine). session.SEEDS_FROM is added to
-    the seed that the trial gets, not to that of the table. A trial seeds its own random numbers and loads its data
-    itself; it has one torch thread and no denormal numbers. If it raises, the others go on, and the next call tries it
-    again.
+    what `trial` returns. The columns: config, seed, result, seconds, error: "" if fine. A trial seeds its own random
+    numbers and loads its data itself; it has one torch thread, no denormal numbers, and its seed + session.SEEDS_FROM.
+    If it raises, the others go on, and the next call tries it again.
 
-    Every finished trial is appended at once to runs/NAME/v1.jsonl, or with `keep` to runs/kept/NAME/v1.jsonl (committed
-    with git), and not run again. Without `keep` the file is a cache: it counts as long as the code of the trial is the
-    same. Kept trials outlast their code: `recheck` of them, drawn at random, run again, and `recheck_difference` tells
-    how far they differ. Whoever changes what a trial computes raises `version`, the number in the file's name.
-    On the sample kept trials are read as they are, since they come from the real data.
+    Every finished trial is appended at once to runs/NAME/v1.jsonl, a cache that counts as long as the trial's code is
+    the same; or with `keep` to runs/kept/NAME/v1.jsonl (committed with git). Kept trials outlast their code: `recheck`
+    of them, drawn at random, run again, and `recheck_difference` tells how far they differ; on the sample they are only
+    read, since they come from the real data. Whoever changes what a trial computes raises `version`.
 
     Raises RuntimeError for a trial that loads a sample unknown to this process; ValueError or TypeError for an unfit
     name, config, seed or result; session.CannotSave where the disk is full or the folder read-only.
     """
-    trials = _trials(configs, seeds)
-    file = _File(name, version, trial, keep)
+    trials, file = _trials(configs, seeds), _File(name, version, trial, keep)
     old = {key: record for key, record in file.read().items() if key in trials}
     if hasattr(trial, "writes"):
         old = {key: record for key, record in old.items() if Path(trial.writes(*trials[key])).exists()}
-    new = _run_missing(trial, [pair for key, pair in trials.items() if key not in old], old, file)
+    missing = [pair for key, pair in trials.items() if key not in old]
+    new = _run_missing(trial, missing, old, file) if missing else {}
     if old:
         print(f"{name}: {len(old)} trials read from {session.shown(file.source)}{file.remark()}")
     if keep and not session.caveats and not hasattr(trial, "writes"):
@@ -92,7 +86,7 @@ def recheck_difference() -> float:
 
     The difference of a trial is the largest of its results, each over the median size of this result in the study.
     """
-    return median(_differences) if _differences else math.nan
+    return float(np.median(_differences)) if _differences else math.nan
 
 
 def batched(same, at_most=None):
@@ -100,7 +94,7 @@ def batched(same, at_most=None):
 
     Trials with the same seed and the same values of the config keys `same` go into one call, `at_most` many, an int
     or a function of one of their configs. Which of them come together must not change a result, but for rounding:
-    after a resumption it is others. They are written down when the call returns, with equal shares of its seconds.
+    after a resumption it is others. They get equal shares of its seconds.
     """
     return functools.partial(_mark, batched=((same,) if isinstance(same, str) else tuple(same), at_most))
 
@@ -122,7 +116,7 @@ def grid(**values) -> list[dict]:
 
 
 def sample(n: int, seed: int, **values) -> list[dict]:
-    """Return `n` random configs; a value is a function of a random.Random, such as `log_uniform(low, high)`, or fixed.
+    """Return `n` random configs; a value is drawn by a function of a random.Random, such as `log_uniform`, or fixed.
 
     A larger `n` adds to the same configs, and a further key leaves the values of the others as they are.
     """
@@ -133,9 +127,6 @@ def sample(n: int, seed: int, **values) -> list[dict]:
 def log_uniform(low: float, high: float):
     """Draw from [low, high], every order of magnitude equally likely."""
     return lambda rng: math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
-# ---- what is to be run
 
 
 def _trials(configs, seeds) -> dict:
@@ -154,54 +145,39 @@ def _key(config, seed) -> str:
 
 
 def _checked(given, what: str, others=()) -> dict:
-    """Return a config or a result in plain Python; `others`: columns of the table whose names it must not have."""
-    if not isinstance(given, dict) or not all(isinstance(key, str) for key in given):
-        raise TypeError(f"{what}s are dicts with strings as keys, unlike {given!r}.")
-    if clash := [key for key in given if key in others or key in RESERVED]:
-        raise ValueError(f"{what} {clash[0]} has the name of another column: give it its own.")
-    return {key: _plain(value, f"{what} {key}") for key, value in given.items()}
+    """Return a config or a result in plain Python, with tuples; `others`: columns whose names it must not have."""
+    if not isinstance(given, dict):
+        raise TypeError(f"{what}s are dicts, unlike {given!r}.")
+    if clash := [key for key in given if not isinstance(key, str) or key in RESERVED or key in others]:
+        raise ValueError(f"{what} {clash[0]!r} needs another name: a string that names no other column.")
+    return {key: _plain(value) for key, value in given.items()}
 
 
-def _plain(value, what: str):
-    """Return a number, string, bool or None, or a tuple of them, as plain Python."""
-    if hasattr(value, "tolist"):  # an array or a tensor
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return tuple(_plain(item, what) for item in value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    raise TypeError(f"{what} is no number, string, bool or None, nor a list of them, but {value!r}.")
+def _plain(value):
+    value = value.tolist() if hasattr(value, "tolist") else value  # an array or a tensor
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _groups(trial, pairs) -> list:
     """Return (configs, seed) for each call of the trial."""
     if not hasattr(trial, "batched"):
         return [([config], seed) for config, seed in pairs]
-    same, at_most = trial.batched
-    groups = {}
+    (same, at_most), groups, calls = trial.batched, {}, []
     for config, seed in pairs:
-        if missing := [key for key in same if key not in config]:
-            raise ValueError(f"Trials are batched by {missing[0]}, which is missing in config {config}.")
         groups.setdefault((*(config[key] for key in same), seed), []).append(config)
-    calls = []
     for (*_, seed), configs in groups.items():
         size = max(1, at_most(configs[0])) if callable(at_most) else at_most or len(configs)
         calls += [(configs[start : start + size], seed) for start in range(0, len(configs), size)]
     return calls
 
 
-# ---- running it
-
-
 def _run_missing(trial, pairs: list, old: dict, file) -> dict:
     """Run the trials `pairs` (config, seed), each appended to the file at once; return {key: record}."""
     new, total = {}, len(pairs) + len(old)
-    if not pairs:
-        return new
     if file.keep:
-        seconds = fmean(record["seconds"] for record in old.values()) * len(pairs) / joblib.cpu_count() if old else 0
-        time_left = f"some {math.ceil(seconds / 60)} minutes" if old else "and how long that takes is not known"
-        print(f"{file.name}: {len(pairs)} of {total} trials are not kept and run now, {time_left}")
+        seconds = [record["seconds"] * len(pairs) / joblib.cpu_count() for record in old.values()]
+        duration = f"some {math.ceil(np.mean(seconds) / 60)} minutes" if seconds else "and nobody knows how long"
+        print(f"{file.name}: {len(pairs)} of {total} trials are not kept and run now, {duration}")
     session.check_saving(file.path)  # before the first trial, not after hours
     finished = _run_all(trial, pairs)
     with closing(finished), progress(initial=len(old), total=total, desc=file.name) as bar:
@@ -213,10 +189,10 @@ def _run_missing(trial, pairs: list, old: dict, file) -> dict:
 
 
 def _run_all(trial, pairs):
-    """Yield the records of each group of trials as it finishes.
+    """Yield the records of each group of trials as it finishes, in any order.
 
-    A killed worker ends the work of its neighbors too. So those that may have been at work run again, each alone in
-    a process, where one that kills it again is the culprit; then the rest go on in parallel.
+    A killed worker ends the work of its neighbors too: those that may have been at work run again, each alone in a
+    process, where one that kills it again is the culprit; then the rest go on in parallel.
     """
     backend, n_jobs = get_active_backend()
     if n_jobs is None:  # parallel_config does not say it; a quick run's trials take less time than starting processes
@@ -243,17 +219,22 @@ def _run_all(trial, pairs):
 
 
 def _run(trial, caveats: list, index: int, group: tuple[list, int]) -> tuple[int, list[dict]]:
-    """Run a group, mostly in a worker; return its index and its records."""
+    """Run a group, mostly in a worker, with one thread, as all cores are busy; return its index and its records."""
     session.caveats += [c for c in caveats if c not in session.caveats]  # samples without another try and warning
     (configs, seed), error, start = group, "", time.perf_counter()
-    copies = [dict(config) for config in configs]  # the trial's to change
-    with _lean_torch():
-        try:
-            results = trial(copies, seed) if hasattr(trial, "batched") else [trial(copies[0], seed)]
-        except Exception as problem:
-            place = traceback.extract_tb(problem.__traceback__)[-1]
-            error = f"{type(problem).__name__}: {problem} (in {place.name}, line {place.lineno})"
-            results = [{}] * len(configs)
+    threads, flushed = torch.get_num_threads(), sys.float_info.min / 2 == 0
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # computing with denormal numbers takes 30 times as long
+    try:
+        copies = [*map(dict, configs)]  # the trial's to change
+        results = trial(copies, seed) if hasattr(trial, "batched") else [trial(*copies, seed)]
+    except Exception as problem:
+        place = traceback.extract_tb(problem.__traceback__)[-1]
+        error = f"{type(problem).__name__}: {problem} (in {place.name}, line {place.lineno})"
+        results = [{}] * len(configs)
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(flushed)
     if unknown := [caveat for caveat in session.caveats if caveat not in caveats]:
         raise RuntimeError(f"The trial met with {unknown[0]}, unlike this process: call data.load before the study.")
     return index, _records(configs, seed, results, (time.perf_counter() - start) / len(configs), error)
@@ -261,31 +242,9 @@ def _run(trial, caveats: list, index: int, group: tuple[list, int]) -> tuple[int
 
 def _records(configs: list, seed: int, results, seconds: float, error: str) -> list[dict]:
     """Return what is written down of a group."""
-    if not isinstance(results, (list, tuple)) or len(results) != len(configs):
-        raise TypeError(f"A batched trial returns a list with one dict for each of its {len(configs)} configs.")
-    return [
-        {
-            "config": config,
-            "seed": seed,
-            "result": _checked(result, "Result", config),
-            "seconds": seconds,
-            "error": error,
-        }
-        for config, result in zip(configs, results, strict=True)
-    ]
-
-
-@contextmanager
-def _lean_torch():
-    """Compute with one thread, as all cores are busy, and without denormal numbers, which cost 30 times as much."""
-    threads, flushed = torch.get_num_threads(), sys.float_info.min / 2 == 0
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(flushed)
+    ends = {"seconds": seconds, "error": error}
+    pairs = zip(configs, results, strict=True)
+    return [{"config": c, "seed": seed, "result": _checked(r, "Result", others=c)} | ends for c, r in pairs]
 
 
 def _table(trials: dict, records: dict) -> pd.DataFrame:
@@ -297,9 +256,6 @@ def _table(trials: dict, records: dict) -> pd.DataFrame:
         [{name: records[key][name] for name in ("seconds", "error")} for key in trials],
     )
     return pd.concat([pd.DataFrame(part) for part in parts], axis=1)
-
-
-# ---- kept trials made again
 
 
 def _recheck(name: str, trial, drawn: list[dict], old: dict) -> None:
@@ -314,36 +270,28 @@ def _recheck(name: str, trial, drawn: list[dict], old: dict) -> None:
 
 
 def _difference(new: dict, kept: dict, results: list[dict]) -> float:
-    """Return the largest difference of two results of a trial, each over its median size in `results`.
-
-    That of lists is the mean of their entries' differences. Texts, and lists of other lengths, differ by 1.
-    """
+    """Return the largest difference of results, for lists the mean one, over the median size; texts differ by 1."""
     found = [0.0 if new.keys() == kept.keys() else math.inf]
     for name in (name for name in kept if name in new and not name.startswith(TIMES)):
-        ours, theirs = _numbers(new[name]), _numbers(kept[name])
-        if not ours or len(ours) != len(theirs):
+        try:
+            ours, theirs, *others = (np.ravel(np.array(r[name], float)) for r in (new, kept, *results) if name in r)
+        except ValueError:  # they are texts
+            ours = theirs = np.empty(0)
+        if not len(ours) or len(ours) != len(theirs):
             found.append(float(new[name] != kept[name]))
             continue
-        sizes = [abs(x) for result in results for x in _numbers(result.get(name)) if math.isfinite(x)]
-        off = [0.0 if a == b or (a != a and b != b) else abs(a - b) for a, b in zip(ours, theirs, strict=True)]
-        found.append(fmean(off) / ((median(sizes) if sizes else 0.0) or 1.0))
-    return max(math.inf if math.isnan(difference) else difference for difference in found)
-
-
-def _numbers(value) -> tuple:
-    """Return a number or a tuple of numbers as a tuple; an empty one for anything else."""
-    values = value if isinstance(value, tuple) else (value,)
-    return values if all(isinstance(v, (bool, int, float)) for v in values) else ()
-
-
-# ---- the file of a study
+        sizes = np.abs(np.concatenate(others))
+        size = np.median([*sizes[np.isfinite(sizes)]] or [1.0]) or 1.0
+        same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+        off = np.abs(np.subtract(ours, theirs, where=~same, out=np.zeros(len(ours))))
+        found.append(float(np.nan_to_num(off, nan=np.inf).mean() / size))
+    return max(found)
 
 
 class _File:
-    """Read the trials of a study from `source` (for kept trials what is committed) and `path`, and append to `path`.
+    """Read the trials of a study, a JSON object a line, from `source` (what is committed) and `path`; append to `path`.
 
-    One JSON object a line. In a cache that of a trial tells the code that made it; in a file of kept trials each
-    session of appending begins with a line that tells what makes them.
+    In a cache a line tells the code that made it. With kept trials each session of appending begins with a provenance.
     """
 
     def __init__(self, name: str, version: int, trial, keep: bool):
@@ -359,10 +307,10 @@ class _File:
         self.header = [{"provenance": _provenance()}] if keep else []  # until it is written
 
     def read(self) -> dict:
-        """Return {key: record} of the trials that count: no errors, no results of other code, the last of each key."""
+        """Return {key: record} of what counts: no errors, no results of other code, the last of each key."""
         records = {}
-        lines = (line for path in {self.source: 0, self.path: 0} if path.exists() for line in path.open("rb"))
-        for line in lines:
+        paths = (path for path in dict.fromkeys((self.source, self.path)) if path.exists())
+        for line in itertools.chain.from_iterable(path.read_bytes().splitlines() for path in paths):
             try:
                 record = json.loads(line)
                 if "provenance" in record:
@@ -380,10 +328,8 @@ class _File:
         content = b"".join(b"\n" + json.dumps(line).encode() for line in lines)  # the break first, to end a torn line
         with session.saving(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.path, "ab", buffering=0) as file:
-                if file.write(content) < len(content):  # the disk became full within them
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(file.fileno())
+            with open(self.path, "ab", buffering=len(content) + 1) as file:
+                file.write(content)
         self.header = []
 
     def remark(self) -> str:
@@ -395,21 +341,18 @@ class _File:
 
 
 def _provenance() -> dict:
-    status = _git("status", "--porcelain")
+    status, now = _git("status", "--porcelain"), time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
     versions = {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
-    where = {"processor": platform.processor() or platform.machine(), "date": datetime.now(timezone.utc).isoformat()}
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status), **versions, **where}
+    code = {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+    return code | versions | {"processor": platform.processor() or platform.machine(), "date": now}
 
 
 def _git(*arguments: str) -> str | None:
-    """Return what git says of the project, None where it has no git."""
-    command = ["git", *arguments]
-    if not (session.ROOT / ".git").exists():  # a folder around it may have one
+    """Return what git says of the project, None where it has no git; a folder around it may have one."""
+    if not (session.ROOT / ".git").exists() or not shutil.which("git"):
         return None
-    try:
-        return subprocess.run(command, cwd=session.ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    result = subprocess.run(["git", *arguments], cwd=session.ROOT, capture_output=True, text=True)
+    return None if result.returncode else result.stdout.strip()
 
 
 def _dependencies(trial) -> tuple[list[str], list[Path]]:
@@ -425,9 +368,7 @@ def _dependencies(trial) -> tuple[list[str], list[Path]]:
             path = Path(getattr(module, "__file__", None) or os.devnull)
             if path.is_relative_to(session.ROOT) and "site-packages" not in path.parts and path not in files:
                 files.add(path)
-                waiting += [
-                    part for part in vars(module).values() if isinstance(part, (ModuleType, FunctionType, type))
-                ]
+                waiting += [v for v in vars(module).values() if isinstance(v, (ModuleType, FunctionType, type))]
             waiting += _parts(thing, in_notebook=getattr(thing, "__module__", None) == "__main__")
     return texts, sorted(files)
 
@@ -435,12 +376,10 @@ def _dependencies(trial) -> tuple[list[str], list[Path]]:
 def _parts(thing, in_notebook: bool) -> list:
     """Return what a container holds, a function closes over, and what code of the notebook names."""
     match thing:
-        case list() | tuple():
-            return [*thing]
-        case set() | frozenset():
-            return sorted(thing, key=repr)
         case dict():
-            return [*thing, *thing.values()]
+            return [*thing.items()]
+        case list() | tuple() | set() | frozenset():
+            return sorted(thing, key=repr) if isinstance(thing, (set, frozenset)) else [*thing]
         case functools.partial():
             return [thing.func, thing.args, thing.keywords]
         case MethodType() | staticmethod() | classmethod():

@@ -228,7 +228,7 @@ def test_batch_that_fails_is_recorded_for_each_of_its_trials(runs):
     table = study("bad", marked, grid(x=[1, 2, 3, -1, 5], width=7), [0])
     assert table["size"].tolist() == pytest.approx([3, 3, 3, math.nan, math.nan], nan_ok=True)
     assert table.error.str.startswith("ValueError: negative").tolist() == [False, False, False, True, True]
-    with pytest.raises(ValueError, match="batched by width, which is missing"):
+    with pytest.raises(KeyError, match="width"):
         study("missing", marked, [{"x": 1}], [0])
 
 
@@ -327,15 +327,15 @@ def returns(result):
         ("a", single, [{"x": 1}, {"x": np.int64(1)}], [0], "twice"),
         ("a", single, [{"x": 1}], [0, 0], "twice"),
         ("a", single, [{"x": 1}], [0.5], "integer"),
-        ("a", single, [{"seed": 1}], [0], "strings|another column"),
-        ("a", single, [{1: 1}], [0], "strings|another column"),
+        ("a", single, [{"seed": 1}], [0], "another name"),
+        ("a", single, [{1: 1}], [0], "another name"),
         ("a", single, [3], [0], "dicts"),
-        ("a", single, [{"x": {}}], [0], "Config x"),
+        ("a", single, [{"x": {1, 2}}], [0], "set"),
         ("a", returns(3), [{"x": 1}], [0], "dicts"),
-        ("a", returns({"y": {}}), [{"x": 1}], [0], "Result y"),
-        ("a", returns({"x": 1}), [{"x": 1}], [0], "another column"),
-        ("a", returns({"error": 1}), [{"x": 1}], [0], "another column"),
-        ("a", batched("x")(returns([])), [{"x": 1}], [0], "one dict"),
+        ("a", returns({"y": {1, 2}}), [{"x": 1}], [0], "set"),
+        ("a", returns({"x": 1}), [{"x": 1}], [0], "another name"),
+        ("a", returns({"error": 1}), [{"x": 1}], [0], "another name"),
+        ("a", batched("x")(returns([])), [{"x": 1}], [0], "shorter"),
     ],
 )
 def test_what_is_unfit_is_refused(name, trial, configs, seeds, message, runs, alone):
