@@ -28,15 +28,11 @@ CLASSES = {
 }
 TIMEOUT = 15  # seconds without an answer from the server
 
-# What torchvision reads and downloads, below the root; and the MD5 sums of the files, read one after the other.
-FILES = {
-    name: [f"{name}/raw/{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
-    for name in ("MNIST", "FashionMNIST")
-}
-ARCHIVES = {name: [f"{file}.gz" for file in files] for name, files in FILES.items()}
-BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
+# What torchvision reads, below the root; and the MD5 sums of the files, read one after the other.
+IDX_FILES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta"]
+FILES = {name: [f"{name}/raw/{file}" for file in IDX_FILES] for name in ("MNIST", "FashionMNIST")}
 FILES["CIFAR10"] = [f"cifar-10-batches-py/{file}" for file in BATCHES]
-ARCHIVES["CIFAR10"] = ["cifar-10-python.tar.gz"]
 MD5 = {
     "MNIST": "017998840fb0ba3336e2cca627621f8d",
     "FashionMNIST": "7fb138cd6dc7fb99e48ca6a5a22923b2",
@@ -73,10 +69,9 @@ def load(name: str, root: str | Path | None = None, allow_sample: bool = True) -
     """Return "MNIST", "FashionMNIST" or "CIFAR10" from `root` (`data/`), downloaded into it where it is not there.
 
     The environment variable DATA_MIRROR says from where, see data/README.md. Where nothing can be had, shifted and
-    mirrored copies of some thousand real images take the place of the data set, with one loud line and a caveat of
-    the session; where that caveat is there already, as in the workers of a study, at once and silently. The copies of
-    an image are all in the training set or all in the test set; `split` keeps them together, other ways to part the
-    training set do not, and then validate on images that were trained on.
+    mirrored copies of some thousand real images take the place of the data set, with one loud line and a caveat of the
+    session; where that caveat is there already, as in workers, silently. All copies of an image are in the training
+    set, or in the test set; `split`, and no other way to part the training set, keeps them together.
     Raises DamagedDataError for a damaged or incomplete data set, DownloadError where no sample is allowed or there.
     """
     if name not in CLASSES:
@@ -173,7 +168,7 @@ def _dataset_class(name: str) -> type:
     from torchvision import datasets
 
     mirror = os.environ.get("DATA_MIRROR", "").rstrip("/")
-    addresses = {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{ARCHIVES['CIFAR10'][0]}"}
+    addresses = {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{datasets.CIFAR10.filename}"}
     return type(name, (getattr(datasets, name),), addresses if mirror else {})
 
 
@@ -189,9 +184,9 @@ def _download(name: str, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
             new = Path(temporary)
-            for archive in (file for file in ARCHIVES[name] if os.path.exists(root / file)):
-                (new / archive).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(root / archive, new / archive)
+            (new / FILES[name][0]).parent.mkdir(parents=True)
+            for archive in root.glob("cifar-10-python.tar.gz" if name == "CIFAR10" else f"{name}/raw/*.gz"):
+                shutil.copyfile(archive, new / archive.relative_to(root))
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # no bars
                 _dataset_class(name)(new, download=True)
             _verify(name, new)

@@ -104,10 +104,10 @@ def learning_curves(
 def response(
     table: pd.DataFrame, x: str, y: str, hue=None, panel=None, log_x=True, xlabel="", ylabel="", chance=None
 ) -> Figure:
-    """Draw how the fraction `y` answers to `x`, a line for each `hue`, a panel for each `panel`.
+    """Draw how the fraction `y` answers to `x`: a line for each `hue`, a panel for each `panel`, seeds as thin lines.
 
-    The seeds of `table` are thin lines beside their median. Without `log_x` the values of x stand at equal
-    distances. A numeric hue gets sequential colors. `chance` draws a guide line.
+    Without `log_x` the values of x stand at equal distances. A numeric hue gets sequential colors. `chance` draws a
+    guide line.
     """
     groups = [("", table)] if panel is None else list(table.groupby(panel, sort=False))
     hues = [] if hue is None else table[hue].unique()
@@ -173,7 +173,7 @@ def decision_plane(points, labels, regions, extent, xlabel: str, ylabel: str, yt
 
 LEVELS = (0.01, 0.25, 0.5, 0.75, 0.99)  # the quantiles that a bar shows
 ALARM = "#d00000"
-LOSS_COLORS = ("C0", "C1")  # training, validation
+LOSSES = {"training loss": "C0", "validation loss": "C1"}
 SMALL, SMALLER = 7.5, 6.5  # points: legible in a GIF, of which every pixel costs time and bytes
 
 
@@ -183,10 +183,10 @@ def training_figure(weights, net_values, activations, train_losses, val_losses):
 
     A column for each Linear layer: its weights, and below them the net values and outputs of the ReLU that has the same
     place among the ReLUs; in the last column the losses. A batch is a bar from the 1 % to the 99 % quantile of all
-    entries, darker between the quartiles, with the median. The black line above the outputs is the share of dead units
-    (of feature maps: channels), those at zero for the whole batch; 100 % is the top of the panel. Dotted: the bar of
-    the initial weights, and the loss of guessing, ln of the number of outputs. A batch with a number that is not finite
-    is red. Limits hold for all T batches; those of net values, and of outputs, for all layers.
+    entries, darker between the quartiles, with the median; red where a number is not finite. The black line is the
+    share of dead units (of feature maps: channels), those at zero for the whole batch; 100 % is the top. Dotted: the
+    initial weights, and the loss of guessing, ln of the number of outputs. Limits hold for all batches; those of net
+    values, and of outputs, for all layers.
     """
     steps, losses = len(train_losses), (train_losses, val_losses)
     figure, rows, loss_panel = _training_panels(weights, net_values, activations, steps)
@@ -206,7 +206,7 @@ def training_figure(weights, net_values, activations, train_losses, val_losses):
         dead = np.array([measure.dead_units(batch).float().mean().item() for batch in outputs])
         lines.append(_line(ax, ax.get_ylim()[1] * dead))
     boxes, colors, lines = np.concatenate(boxes, axis=1), np.concatenate(colors, axis=1), np.stack(lines, axis=1)
-    line_colors = [*LOSS_COLORS, *["k"] * len(activations)]
+    line_colors = [*LOSSES.values(), *["k"] * len(activations)]
     clock, *numbers = _status_line(figure)
     yield figure, [clock, *numbers]
     for t in range(steps):
@@ -237,8 +237,8 @@ def _training_panels(weights, net_values, activations, steps: int) -> tuple[Figu
             ax.tick_params(labelbottom=row == 2, labelleft=first or row == 0)
     loss_panel.set_title("loss")
     loss_panel.yaxis.tick_right()
-    for label, color in zip(("training", "validation"), LOSS_COLORS, strict=True):
-        loss_panel.plot([], [], color=color, label=label)
+    for label, color in LOSSES.items():
+        loss_panel.plot([], [], color=color, label=label.removesuffix(" loss"))
     loss_panel.legend(loc="upper right", fontsize=SMALL, frameon=True, facecolor="w", edgecolor="none", borderpad=0.1)
     if weights:
         guessing = math.log(next(reversed(weights.values()))[0].shape[0])
@@ -253,15 +253,11 @@ def _training_panels(weights, net_values, activations, steps: int) -> tuple[Figu
 
 
 def _status_line(figure: Figure) -> list[Text]:
-    """Write what stays of the line at the top; return the empty texts for batch, training and validation loss.
-
-    Writing takes longer than all bars: the less changes, the better.
-    """
-    places = ((1.0, "batch", "k"), (2.7, "training loss", LOSS_COLORS[0]), (4.4, "validation loss", LOSS_COLORS[1]))
+    """Write labels at the top; return the empty texts, of which only these change, for the batch and both losses."""
     texts = []
-    for inches, label, color in places:
+    for inches, label, color in zip((1.0, 2.7, 4.4), ("batch", *LOSSES), ("k", *LOSSES.values()), strict=True):
         x = inches / figure.get_figwidth()
-        figure.text(x, 0.945, label + " ", fontsize=8.5, color=color, ha="right")
+        figure.text(x, 0.945, f"{label} ", fontsize=8.5, color=color, ha="right")
         texts.append(figure.text(x, 0.945, "", fontsize=8.5, color=color))
     return texts
 

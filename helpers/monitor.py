@@ -32,16 +32,14 @@ class TorchMonitor(AbstractContextManager):
     After T batches, by the names of `model.named_modules()`, as copies on the CPU:
 
     weights: Linear layer -> T + 1 matrices (out, in), [0] the initial one
-    net_values, activations: ReLU -> T inputs and T outputs, (batch, neurons) or with the shape of feature maps; the
-        k-th use of one module within a forward pass is a ReLU of its own, `name:k`; in the order of use
+    net_values, activations: ReLU -> T inputs and T outputs, (batch, neurons) or feature maps, in the order of use; the
+        k-th use of one module within a forward pass is a ReLU of its own, `name:k`
     train_losses, val_losses: T numbers
 
     A forward pass is recorded if the model is called in training mode and does not raise. Outputs, gradients and random
-    state are those of a run without monitor. Everything is kept, as the sheet demands: a batch of B samples costs 4
-    bytes for each weight and 8 B for each ReLU unit. 1000 batches of 3072-256-128-10 at B = 128 are some 3.7 GB.
-
-    Recording ends with `close()` or the `with` block; what was recorded stays. Only the modules nn.Linear and nn.ReLU
-    are seen, not their functional forms; a model with none of them gives a warning.
+    state are those of a run without monitor. Everything is kept: a batch of B samples costs 4 bytes for each weight and
+    8 B for each ReLU unit; 1000 batches of 3072-256-128-10 at B = 128 are some 3.7 GB. Recording ends with `close()` or
+    the `with` block. Only the modules nn.Linear and nn.ReLU are seen; a model with none of them gives a warning.
     """
 
     def __init__(self, model: nn.Module):
@@ -85,9 +83,8 @@ class TorchMonitor(AbstractContextManager):
         `fig_fun(t, weights, net_values, activations, train_losses, val_losses)` returns the figure after t = 1 ... T
         batches: that of losses[:t], net_values[...][:t] and weights[...][: t + 1]. It is given the whole lists, so that
         it can fix the limits of its axes for the whole movie. `helpers.movie` says how to write one that draws fast.
-
-        The file appears under its name when it is whole, and replaces an older one. Raises ValueError where the lists
-        differ in length, for figures of changing size and an fps outside 1 ... 50; TypeError for no Figure.
+        Raises ValueError where the lists differ in length, for figures of changing size and an fps outside 1 ... 50;
+        TypeError for no Figure.
         """
         steps = self._processed_batches()
         histories = self.weights, self.net_values, self.activations, self.train_losses, self.val_losses
@@ -96,9 +93,8 @@ class TorchMonitor(AbstractContextManager):
 
     def close(self) -> None:
         """Remove every hook; what was recorded stays."""
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks.clear()
+        while self._hooks:
+            self._hooks.pop().remove()
         self._pass = None
 
     def __exit__(self, *exception) -> None:

@@ -14,9 +14,8 @@ figure at t is the one at t - 1 with something added, write it once as a generat
             clock.set_text(f"batch {t}")
             yield [ax.scatter(t, loss)]              # then, for each batch: the artists that it adds
 
-`loss_figure(t, weights, ...)` then is a figure function like any other, and a movie draws every artist only once.
-Both show the same, as long as a step moves nothing else: limits, ticks and the layout stay those of the first figure.
-What a step adds lies above all that was there before, and the artists that change lie above that.
+`loss_figure(t, weights, ...)` is a figure function like any other, and a movie draws every artist only once. Both show
+the same, as long as a step moves nothing else: limits, ticks and layout. What it adds lies above all from before.
 """
 
 import contextlib
@@ -63,17 +62,25 @@ def frames(fig_fun: Callable[..., Figure], histories: tuple, steps: int) -> Iter
     """
     draw = getattr(fig_fun, "incremental", None)
     if draw and draw is getattr(fig_fun, "__wrapped__", None):  # functools.wraps hands the mark on to other functions
-        return _drawn_on(_steps(draw, histories, steps))
-    return (_picture(fig_fun, t, histories) for t in range(1, steps + 1))
+        yield from _drawn_on(_steps(draw, histories, steps))
+        return
+    for t in range(1, steps + 1):
+        with _none_left_open():
+            figure = fig_fun(t, *histories)
+        if not isinstance(figure, Figure):
+            name, returned = getattr(fig_fun, "__name__", "the figure function"), type(figure).__name__
+            raise TypeError(f"Frame {t}: {name} returned {returned}, not a matplotlib Figure: return the Figure.")
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        yield np.array(canvas.buffer_rgba())[..., :3]
 
 
 def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Path:
     """Write frames, uint8 (H, W, 3), as a GIF that repeats for ever; return its path, where nothing half-made appears.
 
     Every frame is kept, also one that equals the frame before. GIF counts in hundredths of a second: 12 frames a second
-    become 12.5. All frames share a palette, exact up to 255 colors; of more, the frequent ones are exact.
-    Raises ValueError for other rates than 1 ... 50, for no frames, and for a frame of another shape or type;
-    session.CannotSave where the disk is full or the folder read-only.
+    become 12.5. Up to 255 colors are exact; of more, the frequent ones. Raises ValueError for rates beyond 1 ... 50,
+    no frames, and a frame of another shape or type; session.CannotSave on a full disk or in a read-only folder.
     """
     if not 1 <= fps <= 50:
         raise ValueError(f"GIFs play 1 to 50 frames a second, not {fps}: choose fps within.")
@@ -94,9 +101,6 @@ def embedded(path: str | Path) -> HTML:
     """Return a GIF as HTML that holds the file itself: it plays in a saved notebook and in its HTML export."""
     content = b64encode(Path(path).read_bytes()).decode()
     return HTML(f'<img alt="{Path(path).stem}, batch by batch" src="data:image/gif;base64,{content}">')
-
-
-# ---- figures -> frames
 
 
 def _steps(draw, histories: tuple, steps: int) -> Iterator[tuple[Figure, list[Artist], list[Artist]]]:
@@ -140,18 +144,6 @@ def _drawn_on(steps: Iterator) -> Iterator[np.ndarray]:
         canvas.restore_region(kept)
 
 
-def _picture(fig_fun, t: int, histories: tuple) -> np.ndarray:
-    """Return the picture of the figure at t."""
-    with _none_left_open():
-        figure = fig_fun(t, *histories)
-    if not isinstance(figure, Figure):
-        name, returned = getattr(fig_fun, "__name__", "the figure function"), type(figure).__name__
-        raise TypeError(f"Frame {t}: {name} returned {returned}, not a matplotlib Figure: return the Figure.")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.array(canvas.buffer_rgba())[..., :3]
-
-
 @contextlib.contextmanager
 def _none_left_open() -> Iterator[None]:
     """Close the figures that the block opens; they can still be drawn."""
@@ -193,9 +185,8 @@ def _changes(frames: Iterable[np.ndarray]) -> tuple[tuple[int, int], list]:
 def _palette(colors: np.ndarray) -> tuple[np.ndarray, Callable]:
     """Return at most PALETTE colors, uint8 (n, 3), and a function from uint32 RGB0 to indices of the nearest ones.
 
-    Of more colors than these, the most frequent are exact. Then come those that are farthest from all chosen ones,
-    until none is farther than TOLERANCE: a palette no larger than is needed keeps files small, and Pillow's time grows
-    with its cube.
+    Of more colors the most frequent are exact. Then come those that are farthest from all chosen ones, until none is
+    farther than TOLERANCE: a small palette keeps files small, and Pillow's time grows with its cube.
     """
     values, counts = np.unique(colors, return_counts=True)
     rgb = values[:, None].view(np.uint8)[:, :3].astype(np.int32)
@@ -216,8 +207,8 @@ def _palette(colors: np.ndarray) -> tuple[np.ndarray, Callable]:
 def _index_images(shape: tuple[int, int], changes: list, index_of: Callable, transparent: int) -> np.ndarray:
     """Return palette indices (T, H, W) with what stays left transparent.
 
-    Pillow merges a frame into the one before if their images are equal. They never are: one pixel, which lies where
-    it costs no bytes, is drawn anew if the image before left it out, and only then or if it changes.
+    Pillow merges equal images. They never are: one pixel, where it costs no bytes, is drawn anew if the image before
+    left it out, and only then or if it changes.
     """
     images = np.full((len(changes), *shape), transparent, np.uint8)
     shown = np.full(shape, transparent, np.uint8)

@@ -27,10 +27,9 @@ def add_caveat(reason: str) -> None:
 
 
 def folder(name: str) -> Path:
-    """Return the folder `name` ("runs", "gifs") of this run; nothing is created.
+    """Return the folder `name` ("runs", "gifs") of this run, another one with caveats or other seeds; create nothing.
 
-    The environment variable RUNS says where "runs" lies instead of in the project. A run with caveats or with other
-    seeds has folders of its own.
+    The environment variable RUNS says where "runs" lies instead of in the project.
     """
     base = ROOT
     if name == "runs" and os.environ.get("RUNS"):
@@ -41,20 +40,14 @@ def folder(name: str) -> Path:
 
 
 def kept_path(path: str) -> Path:
-    """Return `path` in the project's runs/kept where this run may read it there, otherwise where this run writes it.
-
-    A quick run and a run with other seeds read nothing of what is kept; a run on the sample does.
-    """
+    """Return `path` in the project's runs/kept if it is there and this run may read it, otherwise where it writes it."""
     committed = ROOT / "runs" / "kept" / path
     return committed if committed.exists() and not QUICK and not SEEDS_FROM else folder("runs") / "kept" / path
 
 
 @contextlib.contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, moved there if the block succeeds: nobody ever sees half a file.
-
-    Folders are created. A file that was there before stays as it is until the new one is whole.
-    """
+    """Give a temporary path beside `path`, in folders that are created, and move it there if the block succeeds."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,10 +64,7 @@ class CannotSave(OSError):
 
 @contextlib.contextmanager
 def saving(path: Path) -> Iterator[None]:
-    """Say what to do where the block, which writes to `path`, meets a full disk or a folder that is read-only.
-
-    Raises CannotSave with one sentence for any OSError.
-    """
+    """Raise CannotSave, which says what to do, where the block meets a full disk or a read-only folder at `path`."""
     try:
         yield
     except CannotSave:
@@ -108,10 +98,7 @@ def device() -> torch.device:
 
 
 def read_group(root: Path) -> tuple[str, list[str]]:
-    """Return the group and its names as they stand in `root`/group.json; both are empty before they are filled in.
-
-    Raises ValueError with a sentence that says how to write the file.
-    """
+    """Return group and names from `root`/group.json, empty if not filled in; raise ValueError if it is unreadable."""
     try:
         given = json.loads((root / "group.json").read_text(encoding="utf-8-sig"))  # Windows may put a mark in front
         group, names = given["group"], given["names"]
