@@ -11,20 +11,17 @@ def claim(text: str, value, at_least=None, at_most=None, between=None) -> None:
     `value`: a number, a bool, or a tensor or array of one element; NaN fails. The bounds: `at_least`, `at_most`, both
     of them, or `between=(low, high)`. A run with caveats is not judged. A text claimed again replaces the old claim.
     """
-    single = [None if bound is None else _number(bound) for bound in (at_least, at_most)]
-    bounds = single if between is None else [_number(bound) for bound in between]
-    if len(bounds) != 2 or bounds == [None, None] or (between is not None and single != [None, None]):
-        raise ValueError("A claim needs a bound: at_least, at_most, both of these, or between=(low, high) alone.")
-    value, (low, high) = _number(value), bounds
+    low, high = (at_least, at_most) if between is None else between
+    if low is high is None:
+        raise ValueError("A claim needs a bound: at_least, at_most or between=(low, high).")
+    value, low, high = (None if number is None else _number(number) for number in (value, low, high))
     if session.caveats:
         verdict = f"not judged ({', '.join(session.caveats)})"
     else:
         inside = (low is None or value >= low) and (high is None or value <= high)  # False for NaN
         verdict = "holds" if inside else "FAILS"
-    if low is None or high is None:
-        bound = f"at most {_short(high)}" if low is None else f"at least {_short(low)}"
-    else:
-        bound = f"between {_short(low)} and {_short(high)}"
+    bounds = {"at least": low, "at most": high}
+    bound = " and ".join(f"{which} {_short(limit)}" for which, limit in bounds.items() if limit is not None)
     line = f"{verdict}: {text}: {_short(value)} ({bound})"
     _claims[text] = verdict, line
     print(line)

@@ -84,7 +84,7 @@ def load(name: str, root: str | Path | None = None, allow_sample: bool = True) -
     except DownloadError as error:
         if not allow_sample or not _sheet(name, "train").exists():
             raise
-        session.add_caveat(caveat)
+        session.caveats.append(caveat)
         print(f"!!! A SAMPLE of real images, shifted, stands for {name}: no claim is judged. {error}")
         return _sample(name)
 
@@ -139,9 +139,8 @@ def _sample(name: str) -> ImageData:
         images = tiles.view(*tiles.shape[:2], -1, size, channels).permute(0, 2, 4, 1, 3).flatten(0, 1)  # (N, C, H, W)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
         images, labels = images[order], order // (len(order) // 10)
-        mirrored = images.clone()
-        for label in MIRRORED[name]:
-            mirrored[labels == label] = images[labels == label].flip(3)
+        same = torch.isin(labels, torch.tensor(MIRRORED[name], dtype=labels.dtype)).view(-1, 1, 1, 1)
+        mirrored = torch.where(same, images.flip(3), images)
         places = torch.arange(size)  # what comes in repeats the edge
         rows = {shift: (places - shift).clamp(0, size - 1) for shift in range(-2, 3)}
         copies = [(mirrored if (y + x) % 2 else images)[:, :, rows[y]][..., rows[x]] for y, x in SHIFTS]

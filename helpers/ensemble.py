@@ -185,7 +185,10 @@ def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Te
         torch.tensor([config[key] for config in configs], dtype=images.dtype, device=images.device).view(-1, 1, 1)
         for key in ("lr", "weight_decay", "dropout")
     )
-    networks = _draw(configs, seed, images)
+    seeds = [seed if config["init_seed"] is None else config["init_seed"] for config in configs]
+    sizes, inits = [images.shape[1], *shared["hidden"], 10], [config["init"] for config in configs]
+    networks = Ensemble(sizes, shared["activation"], inits, seeds, images[:0], shared["momentum"])
+    networks.noise.manual_seed(seed)
     decay, drop = decay if decay.any() else None, drop if drop.any() else None
     order = torch.Generator().manual_seed(seed)
     count = min(shared["train_size"] or len(images), len(images))
@@ -202,17 +205,3 @@ def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Te
     names = ("train_loss", "val_loss", "val_accuracy")
     curves = [dict(zip(names, of_one.tolist(), strict=True)) for of_one in torch.stack(history, -1).unbind(1)]
     return [{n: c[n][-1] for n in names} | {f"{n}_curve": c[n] for n in names} for c in curves]
-
-
-def _draw(configs: list[dict], seed: int, images: Tensor) -> Ensemble:
-    """Return the networks before the training."""
-    networks = Ensemble(
-        sizes=[images.shape[1], *configs[0]["hidden"], 10],
-        activation=configs[0]["activation"],
-        inits=[config["init"] for config in configs],
-        seeds=[seed if config["init_seed"] is None else config["init_seed"] for config in configs],
-        like=images[:0],
-        momentum=configs[0]["momentum"],
-    )
-    networks.noise.manual_seed(seed)
-    return networks

@@ -3,7 +3,6 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -85,9 +84,7 @@ def percent_axis(axis, log: bool = False) -> None:
     axis.set_major_formatter(PercentFormatter(1, decimals=None))
 
 
-def learning_curves(
-    runs: Mapping[str, Sequence], ylabel: str, xlabel: str = "epochs", log: bool = False, percent: bool = True
-) -> Figure:
+def learning_curves(runs: Mapping[str, Sequence], ylabel: str, xlabel="epochs", log=False, percent=True) -> Figure:
     """Draw curves over epochs or steps, {label: (seeds, epochs)}; the first is the baseline, in grey."""
     figure, ((ax,),) = panels()
     for i, (label, values) in enumerate(runs.items()):
@@ -101,9 +98,7 @@ def learning_curves(
     return figure
 
 
-def response(
-    table: pd.DataFrame, x: str, y: str, hue=None, panel=None, log_x=True, xlabel="", ylabel="", chance=None
-) -> Figure:
+def response(table, x: str, y: str, hue=None, panel=None, log_x=True, xlabel="", ylabel="", chance=None) -> Figure:
     """Draw how the fraction `y` answers to `x`: a line for each `hue`, a panel for each `panel`, seeds as thin lines.
 
     Without `log_x` the values of x stand at equal distances. A numeric hue gets sequential colors. `chance` draws a
@@ -112,7 +107,7 @@ def response(
     groups = [("", table)] if panel is None else list(table.groupby(panel, sort=False))
     hues = [] if hue is None else table[hue].unique()
     colors = [None] if hue is None else [f"C{i}" for i in range(len(hues))]
-    if len(hues) and all(isinstance(value, Real) for value in hues):
+    if hue and pd.api.types.is_numeric_dtype(table[hue]):
         colors = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(hues)))
     figure, axes = panels(1, len(groups), sharey=True)
     for ax, (name, part) in zip(axes.flat, groups, strict=True):
@@ -142,30 +137,12 @@ def heatmap(grid: pd.DataFrame, title: str, label: str, fmt: str = "{:.0f}", cma
     ax.tick_params(labelsize=8.5)
     for (row, column), value in np.ndenumerate(values):
         dark = np.isfinite(value) and np.dot(image.cmap(image.norm(value))[:3], (0.3, 0.6, 0.1)) < 0.5
-        color = "white" if dark else "black"
-        ax.text(column, row, fmt.format(value), ha="center", va="center", color=color, fontsize=8)
+        ax.text(column, row, fmt.format(value), ha="center", va="center", color="w" if dark else "k", fontsize=8)
     ax.set_xticks(range(grid.shape[1]), [f"{v:.2g}" if isinstance(v, float) else v for v in grid.columns])
     ax.set_yticks(range(grid.shape[0]), [f"{v:.2g}" if isinstance(v, float) else v for v in grid.index])
     ax.set(title=title, xlabel=grid.columns.name, ylabel=grid.index.name)
     ax.grid(False)
     figure.colorbar(image, label=label, fraction=0.05)
-    return figure
-
-
-def decision_plane(points, labels, regions, extent, xlabel: str, ylabel: str, yticks=None) -> Figure:
-    """Draw points (N, 2) over the decision regions (rows, columns) of a classifier, a color for each class.
-
-    `extent` is (left, right, bottom, top) of the regions, whose first row lies at the bottom.
-    """
-    figure, ((ax,),) = panels(figsize=(6.5, 4.2))
-    colors = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5}
-    ax.imshow(regions, extent=extent, origin="lower", aspect="auto", alpha=0.3, interpolation="nearest", **colors)
-    dots = ax.scatter(*np.asarray(points).T, c=labels, s=5, linewidths=0, **colors)
-    ax.set(xlabel=xlabel, ylabel=ylabel, xlim=extent[:2], ylim=extent[2:])
-    if yticks is not None:
-        ax.set_yticks(yticks)
-    ax.grid(False)
-    figure.colorbar(dots, label="class (area: predicted)", ticks=range(10))
     return figure
 
 

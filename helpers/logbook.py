@@ -11,14 +11,12 @@
         log.evaluation(loss=validation_loss)
 
 The x-axis of every run is the number of samples seen, so that runs with different batches can be compared; the tag
-`step` gives the number of batches beside it. `read` takes a run that is still being written, or was cut off, as well.
+`step` counts the batches.
 """
 
 import math
-import os
 import re
 import struct
-import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,7 +29,6 @@ import numpy as np
 import torch
 from google.protobuf.message import DecodeError
 from PIL import Image
-from tensorboard import notebook
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import masked_crc32c
@@ -47,9 +44,7 @@ BINS = 60  # of a histogram; TensorBoard shows 30
 
 def run_name(**config) -> str:
     """Return a folder's name that says the configuration, such as "fail-1_init-he_seed-0"."""
-    return "_".join(
-        f"{key}-{value:g}" if isinstance(value, float) else f"{key}-{value}" for key, value in config.items()
-    )
+    return "_".join(f"{key}-{f'{value:g}' if isinstance(value, float) else value}" for key, value in config.items())
 
 
 # ---- writing
@@ -78,7 +73,6 @@ class Logbook(AbstractContextManager):
         self._hooks, self._uses = [], Counter()  # how often a module was used in the step under way
         self._watched: dict[str, Tensor] = {}  # name -> parameter
         self._before: dict[str, tuple[Tensor, Tensor]] = {}  # name -> parameter, its copy from before the update
-        self._told: set[str] = set()  # tags of which it is said that they have values that are not finite
 
     @property
     def due(self) -> bool:
@@ -150,11 +144,12 @@ class Logbook(AbstractContextManager):
             self.scalar(f"{name}/validation", number)
 
     def scalar(self, tag: str, number: float | Tensor) -> None:
-        number = number.item() if isinstance(number, Tensor) else number
-        self._pending.append(Summary.Value(tag=tag, simple_value=number))
+        value = number.item() if isinstance(number, Tensor) else number
+        self._pending.append(Summary.Value(tag=tag, simple_value=value))
 
     def images(self, tag: str, images: Tensor) -> None:
-        """Write a batch of images, (N, H, W) or (N, C, H, W) with 1 or 3 channels, as one picture with N tiles.
+        """Write a batch of images, (N, H, W) or (N, C, H, W) with 1 or 3 channels, as one picture with N tiles;
+        also one matrix of activations, `(batch, units)[None]`.
 
         The smallest value of the batch becomes black and its largest white; they are the scalars `image_min/TAG` and
         `image_max/TAG`. NaN becomes black.
@@ -167,10 +162,6 @@ class Logbook(AbstractContextManager):
         self._pending += summary.image(tag, scaled).value
         self.scalar(f"image_min/{tag}", low)
         self.scalar(f"image_max/{tag}", high)
-
-    def image(self, tag: str, image: Tensor) -> None:
-        """Write one image, (H, W) or (C, H, W); also a matrix of activations (batch, units)."""
-        self.images(tag, image[None])
 
     def hyperparameters(self, config: Mapping, **results: float) -> None:
         """Fill this run's row in the tab HParams; once, at the end of the run."""
@@ -229,12 +220,7 @@ class Logbook(AbstractContextManager):
         values = tensor.detach().flatten().cpu().double()  # exploding numbers overflow float32
         finite = values[values.isfinite()]
         if lost := len(values) - len(finite):
-            tag = f"{kind}_not_finite/{name}"
-            self.scalar(tag, lost)
-            if tag not in self._told:
-                self._told.add(tag)
-                what = f"{lost} of {len(values)} values are NaN or infinite at sample {self.samples}."
-                self._pending += summary.text(tag, f"{what} The histograms leave them out.").value
+            self.scalar(f"{kind}_not_finite/{name}", lost)
         if len(finite):
             low, high = (bound.item() for bound in finite.aminmax())
             low, high = (low, high) if low < high else (low - 0.5, high + 0.5)
@@ -257,11 +243,11 @@ class Series(NamedTuple):
 
     samples: np.ndarray
     steps: np.ndarray
-    values: np.ndarray | list  # numbers (T,); or T histograms (edges, counts), T images (H, W, C), T texts
+    values: np.ndarray | list  # numbers (T,); or T histograms (edges, counts), T images (H, W, C)
 
 
 def read(run_dir: str | Path) -> dict[str, Series]:
-    """Return what a run has written, by tag, sorted; numbers, histograms, images and texts.
+    """Return what a run has written, by tag, sorted: numbers, histograms and images.
 
     A run that is still written or was cut off is read up to its last whole entry. `flush_secs` of the writer is 5.
     Raises FileNotFoundError where no run is.
@@ -281,13 +267,6 @@ def read(run_dir: str | Path) -> dict[str, Series]:
         steps = number[np.searchsorted(at, samples, side="right") - 1] if len(at) else np.zeros_like(samples)
         series[tag] = Series(samples, steps, np.array(values) if isinstance(values[0], float) else values)
     return series
-
-
-def on_common_bins(series: Series, bins: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """Return edges (bins + 1,) and counts (T, bins) of histograms, each spread evenly over its bins; for heat maps."""
-    edges = np.linspace(min(e[0] for e, _ in series.values), max(e[-1] for e, _ in series.values), bins + 1)
-    below = [np.interp(edges, e, np.append(0, np.cumsum(counts))) for e, counts in series.values]
-    return edges, np.diff(below, axis=1)
 
 
 def _event_files(run_dir: str | Path) -> list[Path]:
@@ -319,16 +298,4 @@ DECODERS = {
     "simple_value": lambda value: value.simple_value,
     "histo": lambda value: (np.array([value.histo.min, *value.histo.bucket_limit]), np.array(value.histo.bucket)),
     "image": lambda value: np.asarray(Image.open(BytesIO(value.image.encoded_image_string))),
-    "tensor": lambda value: value.tensor.string_val[0].decode(),
 }
-
-
-# ---- looking
-
-
-def tensorboard(folder: str | Path) -> None:
-    """Open TensorBoard on all runs below `folder`, under a cell of Jupyter or Colab; elsewhere say how it is opened."""
-    if "google.colab" in sys.modules or "JPY_SESSION_NAME" in os.environ:
-        notebook.start(f'--logdir "{folder}"')
-    else:
-        print(f"In a live notebook TensorBoard opens here. In a terminal: tensorboard --logdir {session.shown(folder)}")

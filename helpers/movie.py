@@ -114,16 +114,14 @@ def _steps(draw, histories: tuple, steps: int) -> Iterator[tuple[Figure, list[Ar
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-    for artist in changing:
-        artist.set_zorder(ABOVE + 1)
+    plt.setp(changing, zorder=ABOVE + 1)
     yield figure, changing, []
     for t in range(1, steps + 1):
         with _none_left_open():
             added = next(drawing, None)
         if not isinstance(added, (list, tuple)) or not all(isinstance(artist, Artist) for artist in added):
             raise TypeError(f"Frame {t}: {draw.__name__} must yield a list of the artists it adds, not {added}.")
-        for artist in added:
-            artist.set_zorder(ABOVE)
+        plt.setp(added, zorder=ABOVE)
         yield figure, changing, added
 
 
@@ -131,8 +129,7 @@ def _drawn_on(steps: Iterator) -> Iterator[np.ndarray]:
     """Yield the pictures of a drawing, each made from the one before by what its step adds."""
     figure, changing, _ = next(steps)
     canvas = FigureCanvasAgg(figure)
-    for artist in changing:
-        artist.set_animated(True)  # not part of what stays
+    plt.setp(changing, animated=True)  # not part of what stays
     canvas.draw()
     for _, _, added in steps:
         for artist in added:
@@ -167,10 +164,8 @@ def _changes(frames: Iterable[np.ndarray]) -> tuple[tuple[int, int], list]:
     for number, frame in enumerate(map(np.asarray, frames), 1):
         shape = frame.shape[:2] if previous is None else previous.shape
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape != (*shape, 3):
-            what = f"Frame {number} is {frame.dtype} {frame.shape}"
-            raise ValueError(
-                f"{what}: give uint8 arrays (height, width, 3), and every figure the same figsize and dpi."
-            )
+            advice = "give uint8 arrays (height, width, 3), and every figure the same figsize and dpi"
+            raise ValueError(f"Frame {number} is {frame.dtype} {frame.shape}: {advice}.")
         rgb0 = np.zeros((*shape, 4), np.uint8)
         rgb0[..., :3] = frame
         colors = rgb0.view(np.uint32)[..., 0]

@@ -20,12 +20,6 @@ SEEDS_FROM = int(os.environ.get("SEEDS_FROM") or 0)  # added to every seed of a 
 caveats: list[str] = ["quick run"] if QUICK else []
 
 
-def add_caveat(reason: str) -> None:
-    """Mark the run as one whose numbers are not to be judged."""
-    if reason not in caveats:
-        caveats.append(reason)
-
-
 def folder(name: str) -> Path:
     """Return the folder `name` ("runs", "gifs") of this run, another one with caveats or other seeds; create nothing.
 
@@ -40,7 +34,7 @@ def folder(name: str) -> Path:
 
 
 def kept_path(path: str) -> Path:
-    """Return `path` in the project's runs/kept if it is there and this run may read it, otherwise where it writes it."""
+    """Return `path` in the project's runs/kept if it is there and this run may read it, else where it is written."""
     committed = ROOT / "runs" / "kept" / path
     return committed if committed.exists() and not QUICK and not SEEDS_FROM else folder("runs") / "kept" / path
 

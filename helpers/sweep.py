@@ -1,15 +1,10 @@
 """Studies of many trials: in parallel, resumable, each result written down as soon as it is there.
 
 Trials run in one process for each core of this machine; in two where they share a GPU; in a quick run here. Around a
-call of `study`, `with joblib.parallel_config(n_jobs=4)` takes four processes, `n_jobs=1` this one alone. A cluster:
-
-    client = dask.distributed.Client()             # workers of this machine; or Client("scheduler:8786")
-    with joblib.parallel_config(backend="dask"):
-        table = study(...)
-
-Start it after the set-up cell; workers of other machines need the project's folder on their PYTHONPATH. Dask runs a
-trial again where its worker has died, but waits forever on one that always kills it; joblib's own processes do not.
-Results of a CPU and of a GPU share one file, though they differ by rounding: a study may be continued on the other.
+call of `study`, `with joblib.parallel_config(n_jobs=4)` takes four processes, `n_jobs=1` this one alone, and after
+`dask.distributed.Client(...)` `backend="dask"` a cluster, whose workers need the project on their PYTHONPATH. Dask
+waits forever on a trial that always kills its worker. A study may be begun on a CPU and continued on a GPU, though
+their results differ by rounding.
 """
 
 import functools
@@ -113,20 +108,6 @@ def grid(**values) -> list[dict]:
     """Return a config for each combination of the values: lists of them, or a single one."""
     lists = ([v] if isinstance(v, str) or not hasattr(v, "__iter__") else v for v in values.values())
     return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*lists)]
-
-
-def sample(n: int, seed: int, **values) -> list[dict]:
-    """Return `n` random configs; a value is drawn by a function of a random.Random, such as `log_uniform`, or fixed.
-
-    A larger `n` adds to the same configs, and a further key leaves the values of the others as they are.
-    """
-    randoms = {key: random.Random(f"{seed} {key}") for key in values}
-    return [{key: v(randoms[key]) if callable(v) else v for key, v in values.items()} for _ in range(n)]
-
-
-def log_uniform(low: float, high: float):
-    """Draw from [low, high], every order of magnitude equally likely."""
-    return lambda rng: math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 def _trials(configs, seeds) -> dict:

@@ -336,7 +336,7 @@ def test_a_sample_is_announced_once_and_loudly(tmp_path, capsys, fresh):
 def test_a_known_sample_is_made_at_once_and_silently(tmp_path, monkeypatch, capsys, fresh):
     """As in the workers of a study, whose caveats are those of the process that called it."""
     set_download(monkeypatch, lambda dataset: pytest.fail("tried to download"))
-    session.add_caveat("sample MNIST")
+    session.caveats.append("sample MNIST")
     assert data.load("MNIST", tmp_path).source == "sample" and fresh == ["MNIST"]
     assert session.caveats == ["sample MNIST"] and not capsys.readouterr().out
     set_download(monkeypatch, no_network)

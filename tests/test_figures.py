@@ -50,9 +50,6 @@ CASES = {
     "response": lambda: figures.response(TABLE, "lr", "error", hue="depth", panel="act", xlabel="one", chance=0.9),
     "response by name": lambda: figures.response(TABLE, "act", "error", hue="lr", log_x=False, xlabel="one"),
     "heatmap": lambda: figures.heatmap(GRID, "one", "two"),
-    "decision_plane": lambda: figures.decision_plane(
-        rng.random((5, 2)), range(5), np.zeros((4, 4)), (0, 1, 0, 1), "one", "two"
-    ),
     **{f"training {n} layers": lambda n=n: figures.training_figure(3, *training(n)) for n in (2, 6)},
     "training, more ReLUs than Linears": lambda: figures.training_figure(1, *training(1, 3)),
     "training without a Linear": lambda: figures.training_figure(2, *training(0, 1)),

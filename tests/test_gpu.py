@@ -93,7 +93,7 @@ def test_logbook_writes_what_is_on_the_gpu(tmp_path):
         log.watch(model)
         losses = train(model, steps=4, after_step=lambda loss: log.step(32, loss=loss))
         log.activations({"by hand": torch.eye(3, device=DEVICE)}, bounds=(0, 1))
-        log.image("digit", images(1, 1)[0][0])
+        log.images("digit", images(1, 1)[0])
         log.evaluation(accuracy=torch.tensor(0.5, device=DEVICE))
     found = read(tmp_path)
     assert found["loss/train"].values == pytest.approx([loss.item() for loss in losses[::2]])

@@ -17,9 +17,7 @@ def _real_run(monkeypatch):
 
 def test_a_run_with_caveats_has_folders_of_its_own():
     assert session.folder("runs") == session.ROOT / "runs"
-    for caveat in ("sample MNIST", "quick run", "sample MNIST"):
-        session.add_caveat(caveat)
-    assert session.caveats == ["sample MNIST", "quick run"]
+    session.caveats += ["sample MNIST", "quick run"]
     assert session.folder("gifs") == session.ROOT / "provisional" / "quick-run+sample-MNIST" / "gifs"
 
 
@@ -39,7 +37,7 @@ def test_results_lie_where_runs_says_and_other_seeds_apart(monkeypatch, tmp_path
 
 def test_what_is_kept_is_read_on_the_sample_and_not_with_other_seeds(monkeypatch):
     committed = session.ROOT / "runs" / "kept" / "README.md"
-    session.add_caveat("sample MNIST")
+    session.caveats.append("sample MNIST")
     assert session.kept_path("README.md") == committed
     monkeypatch.setattr(session, "SEEDS_FROM", 1000)
     assert session.kept_path("README.md") != committed
