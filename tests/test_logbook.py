@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
 import urllib.request
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from doctor.watch import Watch
+from helpers import session
 from helpers.logbook import Logbook, read, run_name
 
 X = torch.rand(64, 6, generator=torch.Generator().manual_seed(0))
@@ -188,6 +194,28 @@ def test_units_of_feature_maps_are_channels(tmp_path):
     assert read(tmp_path)["activation_units_at_zero/01_conv"].values == 0.5
 
 
+def test_logbook_and_doctor_measure_the_same(tmp_path):
+    model, loss_fn = network(), nn.CrossEntropyLoss()
+    model[0].bias.data[:2] = -100
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with Logbook(tmp_path) as log:
+        log.watch(model)
+        watch = Watch(model, loss_fn, optimizer)
+        loss = loss_fn(model(X), Y)
+        loss.backward()
+        optimizer.step()
+        log.step(64, loss=loss)
+    [seen], found = watch.passes, read(tmp_path)
+    watch.close()
+    for update, (name, _) in zip(seen.updates, model.named_parameters(), strict=True):
+        [ratio] = (series.values[0] for tag, series in found.items() if re.match(rf"update_to_weight/\d+_{name}", tag))
+        assert update.ratio == pytest.approx(ratio, nan_ok=True)
+    relu, tanh = (place for place in seen.places if place.kind == "activation")
+    assert relu.dead_units == pytest.approx(found["activation_units_at_zero/02_1"].values[0]) == pytest.approx(0.6)
+    assert relu.zero_fraction == pytest.approx(found["activation_zeros/02_1"].values[0])
+    assert tanh.saturated == pytest.approx(found["activation_saturated/05_4"].values[0])
+
+
 @pytest.mark.parametrize("bad", [1, 18])
 def test_nan_and_inf_are_counted(tmp_path, bad):
     values = torch.linspace(-1, 1, 18).reshape(6, 3)
@@ -222,15 +250,21 @@ def test_run_that_is_still_written_can_be_read(tmp_path):
             assert read(tmp_path)["loss/train"].values.tolist() == list(range(step + 1))
 
 
-def test_cut_off_file_is_read_up_to_its_last_whole_entry(run):
+@given(part=st.floats(0, 1))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_cut_off_file_is_read_up_to_its_last_whole_entry(run, tmp_path_factory, part):
     [path] = run.glob("events*")
-    whole, content = read(run), path.read_bytes()
-    for end in range(len(content) - 1, len(content) - 60, -7):
-        path.write_bytes(content[:end])
-        part = read(run)
-        assert set(part) <= set(whole) and part["loss/train"].values.tolist() == whole["loss/train"].values.tolist()
-    path.write_bytes(content[: len(content) // 2])
-    assert 0 < len(read(run)["loss/train"].values) < 4
+    content, cut_off = path.read_bytes(), tmp_path_factory.mktemp("cut") / path.name
+    cut_off.write_bytes(content[: int(part * len(content))])
+    whole, found = read(run), read(cut_off.parent)
+    assert found.keys() <= whole.keys() and (found or part < 0.5)
+    for tag, series in found.items():
+        count = len(series.samples)
+        assert 0 < count <= len(whole[tag].samples) and (series.samples == whole[tag].samples[:count]).all()
+        for ours, theirs in zip(series.values, whole[tag].values, strict=False):
+            np.testing.assert_equal(ours, theirs)
+    if part == 1:
+        assert found.keys() == whole.keys()
 
 
 def test_damaged_file_is_read_up_to_there_with_a_warning(run):
@@ -242,6 +276,21 @@ def test_damaged_file_is_read_up_to_there_with_a_warning(run):
     with pytest.warns(UserWarning, match="is damaged from byte"):
         found = read(run)
     assert 0 < len(found["loss/train"].values) < 4
+
+
+def test_a_full_disk_ends_the_run_with_advice_and_what_was_written_stays(tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(threading, "excepthook", lambda problem: None)  # TensorBoard writes in a thread, which fails
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(session.CannotSave, match=r"cannot be saved .*: make room"), Logbook(tmp_path) as log:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+            for _ in range(10_000):
+                log.activations({"h": X})
+                log.step(64, loss=1.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 0 < len(read(tmp_path)["loss/train"].values) <= log.steps
 
 
 def test_opening_a_run_again_replaces_it(tmp_path):
