@@ -33,7 +33,7 @@ OWN = {
 # name -> (function, its derivative written in terms of the function's value)
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
     "identity": (lambda z: z, torch.ones_like),
-    "relu": (lambda z: z.clamp_min(0), lambda a: (a > 0).to(a.dtype)),
+    "relu": (torch.relu, lambda a: (a > 0).to(a.dtype)),
     "leaky relu": (lambda z: torch.maximum(z, 0.01 * z), lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype)),
     "sigmoid": (torch.sigmoid, lambda a: a * (1 - a)),
     "tanh": (torch.tanh, lambda a: 1 - a * a),

