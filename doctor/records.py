@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from doctor.measure import BOUNDS, LAYERS, function_name, is_activation, saturated_share, zero_shares
+from doctor.measure import ALWAYS, BOUNDS, LAYERS, function_name, is_activation, saturated_share, zero_shares
 
 NAN = math.nan
 ENOUGH = 10_000  # numbers tell a distribution; at least 8 samples are taken
@@ -30,7 +30,7 @@ class Place:
     std: float = NAN
     variation: float = NAN  # rms of the std over samples / rms; 0 where nothing depends on the input
     zero_fraction: float = NAN
-    dead_units: float = NAN  # share of units that are 0 for all samples
+    dead_units: float = NAN  # share of dead units, as `measure.dead_units` has them
     saturated: float = NAN  # share of values near a bound of the function, NaN where it has none
 
 
@@ -181,7 +181,7 @@ class Recorder(TorchFunctionMode):
         found.rms = size / root
         if found.kind == "activation" or not self.layers:
             zeros = zero_shares(values)
-            found.dead_units = (zeros == 1).mean(dtype=torch.float32)
+            found.dead_units = (zeros >= ALWAYS).mean(dtype=torch.float32)
             found.zero_fraction = NAN if self.brief else zeros.mean()
         if not self.brief:
             over_samples = values.float().sum(0)

@@ -159,7 +159,7 @@ def training_figure(weights, net_values, activations, train_losses, val_losses):
     """Draw what a TorchMonitor has recorded up to batch t: `training_figure(t, *histories)`, for t = 1 ... T.
 
     A column for each Linear layer: its weights, and below them the net values and outputs of the ReLU that has the same
-    place among the ReLUs; in the last column the losses. A batch is a bar from the 1 % to the 99 % quantile of all
+    place among the ReLUs; in the last column the losses. A batch is a bar from the first to the last of LEVELS, of all
     entries, darker between the quartiles, with the median; red where a number is not finite. The black line is the
     share of dead units (of feature maps: channels), those at zero for the whole batch; 100 % is the top. Dotted: the
     initial weights, and the loss of guessing, ln of the number of outputs. Limits hold for all batches; those of net

@@ -167,8 +167,7 @@ class Logbook(AbstractContextManager):
         """Fill this run's row in the tab HParams; once, at the end of the run."""
         results = {f"result/{name}": float(value) for name, value in results.items()}
         simple = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in config.items()}
-        for part in summary.hparams(simple, results):
-            self._pending += part.value
+        self._pending += [value for part in summary.hparams(simple, results) for value in part.value]
         for tag, value in results.items():
             self.scalar(tag, value)
 

@@ -77,7 +77,7 @@ class TorchMonitor(AbstractContextManager):
         for losses, number in zip((self.train_losses, self.val_losses), numbers, strict=True):  # both or none
             losses.append(number)
 
-    def make_movie(self, fig_fun: Callable[..., Figure], gif_filename: str | Path, fps: float = 10) -> Path:
+    def make_movie(self, fig_fun: Callable[..., Figure], gif_filename: str | Path, fps: float = movie.FPS) -> Path:
         """Write a GIF with one frame for each processed batch, and return its path.
 
         `fig_fun(t, weights, net_values, activations, train_losses, val_losses)` returns the figure after t = 1 ... T

@@ -34,6 +34,7 @@ from matplotlib.figure import Figure
 
 from helpers import session
 
+FPS = 10  # frames a second
 PALETTE = 255  # colors that a GIF can have, but for the one that stands for "as before"
 FREQUENT = 64  # colors that are kept exactly
 TOLERANCE = 28  # of other colors, as a distance in RGB space: it changes the rims of lines and letters only
@@ -75,7 +76,7 @@ def frames(fig_fun: Callable[..., Figure], histories: tuple, steps: int) -> Iter
         yield np.array(canvas.buffer_rgba())[..., :3]
 
 
-def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> Path:
+def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS) -> Path:
     """Write frames, uint8 (H, W, 3), as a GIF that repeats for ever; return its path, where nothing half-made appears.
 
     Every frame is kept, also one that equals the frame before. GIF counts in hundredths of a second: 12 frames a second

@@ -120,6 +120,14 @@ def test_reads_torchvisions_layout(tiny, tmp_path, capsys):
     assert not session.caveats and not capsys.readouterr().out
 
 
+def test_a_mirror_is_asked_for_the_same_files(monkeypatch):
+    monkeypatch.setenv("DATA_MIRROR", "http://mirror.example/x/")
+    asked = [data._dataset_class(name) for name in ("MNIST", "FashionMNIST", "CIFAR10")]
+    addresses = [*asked[0].mirrors, *asked[1].mirrors, asked[2].url]
+    ends = ["MNIST/raw/", "FashionMNIST/raw/", "cifar-10-python.tar.gz"]
+    assert addresses == [f"http://mirror.example/x/{end}" for end in ends]
+
+
 @pytest.mark.parametrize("name", list(data.CLASSES))
 def test_reads_the_real_files(name):
     if not all((session.ROOT / "data" / file).exists() for file in data.FILES[name]):

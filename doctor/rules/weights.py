@@ -36,7 +36,7 @@ def init_too_large(evidence: Evidence) -> Symptom | None:
 def dead_relu_at_init(evidence: Evidence) -> Symptom | None:
     worst = max(evidence.first("activation"), key=lambda place: place.dead_units, default=None)
     if worst and worst.dead_units > DEAD:
-        return Symptom(f"{worst.dead_units:.0%} of the units after {worst.layer} are 0 for all samples", 0, worst.layer)
+        return Symptom(f"{worst.dead_units:.0%} of the units after {worst.layer} are dead", 0, worst.layer)
 
 
 def init_too_small(evidence: Evidence) -> Symptom | None:
