@@ -26,7 +26,7 @@ from doctor.watch import Watch
 GAIN = 0.03  # of the accuracy, that an experiment has to win: twice its standard error on 1,000 samples
 
 
-class Doctor:
+class Doctor(contextlib.AbstractContextManager):
     """Watch a loop, every `every`-th step of it and the first ones; a context manager, or until `close`.
 
     It changes nothing in the loop, and what it cannot watch stands in the report. Not covered: a model that another
@@ -36,9 +36,6 @@ class Doctor:
     def __init__(self, model: nn.Module, loss_fn, optimizer, every: int = 1):
         self.watch = Watch(model, loss_fn, optimizer, every)
         self.loss_fn = self.watch.loss_fn  # to be called in the loop where the given one is a plain function
-
-    def __enter__(self) -> "Doctor":
-        return self
 
     def __exit__(self, *_) -> None:
         self.close()

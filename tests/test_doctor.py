@@ -589,6 +589,9 @@ def test_the_doctor_imports_nothing_but_torch_and_numpy():
 
 def test_a_single_check_needs_no_pandas(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
+    checks._table_class.cache_clear()
+    with pytest.raises(ModuleNotFoundError, match="pip install pandas"):
+        checks.run(nn.Linear(3, 2), nn.CrossEntropyLoss(), None)
     assert checks.gradient_flow(mlp(), cross_entropy, images(200, 1)).verdict is checks.Status.PASSES
 
 

@@ -13,7 +13,6 @@ states of the caller stay as they are, and their hooks do not see the copies.
 
 import functools
 import inspect
-from dataclasses import fields
 
 from doctor.checks.data import (
     duplicates,
@@ -71,7 +70,10 @@ CHECKS = {function.__name__.replace("_", " "): function for function in (  # in 
 
 @functools.cache
 def _table_class() -> type:
-    import pandas as pd
+    try:
+        import pandas as pd
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("checks.run returns a table: `pip install pandas`, or call single checks.") from error
 
     class Table(pd.DataFrame):
         """Verdicts, one a row, shown whole: pandas would cut off the long texts."""
@@ -79,7 +81,7 @@ def _table_class() -> type:
         _constructor = property(lambda self: Table)
 
         def __repr__(self) -> str:
-            if list(self.columns) != [field.name for field in fields(Verdict)]:
+            if list(self.columns) != list(Verdict.__dataclass_fields__):
                 return super().__repr__()
             return "\n".join(repr(Verdict(*row)) for row in self.itertuples(index=False))
 
@@ -100,10 +102,11 @@ def run(model, loss_fn, data, optimizer=None, train_step=None, evaluate=None, pe
     `evaluate(model, inputs, targets)` -> number; and their own `penalty(model, strength)` -> tensor. `only`: the names
     of some checks, to run no others. Raises ValueError for data that are empty, or whose lengths differ.
     """
+    table = _table_class()  # first, as it may be missing
     with undisturbed():
         data = Data.of(data, model)
     given = {"model": model, "loss_fn": loss_fn, "data": data, "optimizer": optimizer}
     given |= {"train_step": train_step, "evaluate": evaluate, "penalty": penalty}
     chosen = CHECKS.values() if only is None else [CHECKS[name] for name in only]
     rows = [vars(one(**{key: given[key] for key in inspect.signature(one).parameters})) for one in chosen]
-    return _table_class()(rows)
+    return table(rows)
