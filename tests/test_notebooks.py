@@ -10,11 +10,7 @@ from helpers import session
 NOTEBOOKS = sorted((session.ROOT / "notebooks").glob("*.ipynb"))
 PERCENT = re.compile(r"\d+\.\d+(?= ?%)")
 
-pytestmark = [
-    pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem),
-    # The code of all notebooks has changed since their last whole run; with the next one this mark goes.
-    pytest.mark.xfail(reason="the notebooks are to be run whole again", strict=False),
-]
+pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def read(path):

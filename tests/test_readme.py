@@ -12,7 +12,6 @@ from helpers import session
 README = (session.ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.xfail(reason="the notebooks are to be run whole again", strict=False)
 def test_pictures_are_those_of_the_notebooks():
     shown = set(re.findall(r"!\[.*?\]\((docs/pictures/.*?)\)", README))
     made = {path.relative_to(session.ROOT).as_posix(): content for path, content in marked_figures()}
