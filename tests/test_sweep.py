@@ -411,10 +411,11 @@ def test_seeds_are_shifted_for_the_trial_alone(runs, alone, monkeypatch):
 
 
 WORDS = """
-import pathlib, sys
-from helpers import session, sweep
+import joblib
 from doctor import causes
-table = sweep.study("words", lambda config, seed: {"y": len(causes.CAUSES)}, [{"x": 1}], [0], keep=True)
+from helpers import sweep
+with joblib.parallel_config(n_jobs=1):
+    table = sweep.study("words", lambda config, seed: {"y": len(causes.CAUSES)}, [{"x": 1}], [0], keep=True)
 print(table["y"].tolist(), sweep.recheck_difference())
 """
 
@@ -459,7 +460,8 @@ def test_trial_of_a_notebook(runs, tmp_path):
     outputs = []
     for _ in range(2):
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
-        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+        options = {"timeout": 120, "shutdown_kernel": "immediate", "resources": {"metadata": {"path": str(tmp_path)}}}
+        NotebookClient(notebook, **options).execute()
         outputs.append([output for cell in notebook.cells for output in cell.outputs])
     assert [[output.output_type for output in kernel] for kernel in outputs] == [
         ["display_data", "stream"],
