@@ -181,9 +181,9 @@ def _run_all(trial, pairs):
         n_jobs = 1 if session.QUICK else min(2, joblib.cpu_count()) if gpu else -1
     run = joblib.delayed(functools.partial(_run, trial, list(session.caveats)))
     options = {"batch_size": 1, "pre_dispatch": "n_jobs", "max_nbytes": None}
-    parallel = joblib.Parallel(n_jobs, return_as="generator_unordered", **options)
     waiting = dict(enumerate(_groups(trial, pairs)))
     while waiting:
+        parallel = joblib.Parallel(n_jobs, return_as="generator_unordered", **options)  # an old one may give old ones
         try:
             for index, records in parallel([run(*item) for item in waiting.items()]):
                 del waiting[index]
