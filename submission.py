@@ -64,7 +64,7 @@ ASSIGNMENTS = {
 RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
 # A cell that should have outputs: it prints, or ends with a variable.
 SHOWING = re.compile(r"(?m)^(print|display|claim|summary|session\.describe)\(|^[\w.]+(\[[^=\n]*\])?\s*\Z")
-# A path on the author's machine; but warnings name a cell /tmp/ipykernel_1/2.py, or the like, on any machine.
+# A path on the author's machine; but not a file of IPython's, by which warnings name a cell on any machine.
 PRIVATE = re.compile(
     r"(?<![\w./+-])(?!/tmp/ipy)(file://)?(/(home|Users|root|tmp|mnt|media|private|Volumes|var/folders|workspaces)/[\w.-]"
     r"|[A-Z]:[\\/]+\w)[^\s'\"<>)&]*"
@@ -109,9 +109,9 @@ def group_faults(root: Path) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
-    if not group:
+    if not group.strip("."):
         yield "group.json names no group: write its number or name into it."
-    if not names or not all(names):
+    if not names or not all(name.strip(".") for name in names):  # "...", as in the example
         yield "group.json has no names, or an empty one: write all of them into it."
     if joined := [name for name in names if re.search(r"[,;&/]|\b(and|und)\b", name)]:
         yield f'group.json has "{joined[0]}" as one name: write ["First Last", "First Last"].'

@@ -11,9 +11,9 @@ def claim(text: str, value, at_least=None, at_most=None, between=None) -> None:
     `value`: a number, a bool, or a tensor or array of one element; NaN fails. The bounds: `at_least`, `at_most`, both
     of them, or `between=(low, high)`. A run with caveats is not judged. A text claimed again replaces the old claim.
     """
+    if (between is None) == (at_least is at_most is None):  # none, or both kinds
+        raise ValueError("A claim needs a bound: at_least, at_most or both, or between=(low, high) alone.")
     low, high = (at_least, at_most) if between is None else between
-    if low is high is None:
-        raise ValueError("A claim needs a bound: at_least, at_most or between=(low, high).")
     value, low, high = (None if number is None else _number(number) for number in (value, low, high))
     if session.caveats:
         verdict = f"not judged ({', '.join(session.caveats)})"

@@ -148,11 +148,10 @@ class Logbook(AbstractContextManager):
         self._pending.append(Summary.Value(tag=tag, simple_value=value))
 
     def images(self, tag: str, images: Tensor) -> None:
-        """Write a batch of images, (N, H, W) or (N, C, H, W) with 1 or 3 channels, as one picture with N tiles;
-        also one matrix of activations, `(batch, units)[None]`.
+        """Write a batch of images, (N, H, W) or (N, C, H, W) with 1 or 3 channels, as one picture with N tiles.
 
-        The smallest value of the batch becomes black and its largest white; they are the scalars `image_min/TAG` and
-        `image_max/TAG`. NaN becomes black.
+        One matrix of activations (batch, units) is `matrix[None]`. The smallest value of the batch becomes black and
+        its largest white; they are the scalars `image_min/TAG` and `image_max/TAG`. NaN becomes black.
         """
         images = images.detach().cpu().float()
         images = images[:, None] if images.ndim == 3 else images

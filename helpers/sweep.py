@@ -1,10 +1,10 @@
 """Studies of many trials: in parallel, resumable, each result written down as soon as it is there.
 
 Trials run in one process for each core of this machine; in two where they share a GPU; in a quick run here. Around a
-call of `study`, `with joblib.parallel_config(n_jobs=4)` takes four processes, `n_jobs=1` this one alone, and after
-`dask.distributed.Client(...)` `backend="dask"` a cluster, whose workers need the project on their PYTHONPATH. Dask
-waits forever on a trial that always kills its worker. A study may be begun on a CPU and continued on a GPU, though
-their results differ by rounding.
+call of `study`, `with joblib.parallel_config(n_jobs=4)` takes four processes, `n_jobs=1` this one alone. For a cluster
+make a `dask.distributed.Client(...)` before, and write `backend="dask"`; its workers need the project's folder on their
+PYTHONPATH, and Dask waits forever on a trial that always kills its worker. A study may be begun on a CPU and continued
+on a GPU, though their results differ by rounding.
 """
 
 import functools
@@ -173,7 +173,8 @@ def _run_all(trial, pairs):
     """Yield the records of each group of trials as it finishes, in any order.
 
     A killed worker ends the work of its neighbors too: those that may have been at work run again, each alone in a
-    process, where one that kills it again is the culprit; then the rest go on in parallel.
+    process, where one that kills it again is the culprit; then the rest go on in a new Parallel, as the old one may
+    still give results that come late.
     """
     backend, n_jobs = get_active_backend()
     if n_jobs is None:  # parallel_config does not say it; a quick run's trials take less time than starting processes
@@ -183,7 +184,7 @@ def _run_all(trial, pairs):
     options = {"batch_size": 1, "pre_dispatch": "n_jobs", "max_nbytes": None}
     waiting = dict(enumerate(_groups(trial, pairs)))
     while waiting:
-        parallel = joblib.Parallel(n_jobs, return_as="generator_unordered", **options)  # an old one may give old ones
+        parallel = joblib.Parallel(n_jobs, return_as="generator_unordered", **options)
         try:
             for index, records in parallel([run(*item) for item in waiting.items()]):
                 del waiting[index]

@@ -37,9 +37,10 @@ def test_line(value, bounds, line, capsys):
     assert capsys.readouterr().out == line + "\n"
 
 
-def test_a_bound_is_needed():
+@pytest.mark.parametrize("bounds", [{}, {"at_least": 0, "between": (0, 1)}])
+def test_bounds_are_needed_and_of_one_kind(bounds):
     with pytest.raises(ValueError, match="needs a bound"):
-        claims.claim("it learns", 1)
+        claims.claim("it learns", 1, **bounds)
 
 
 def test_a_run_with_caveats_is_not_judged(monkeypatch, capsys):

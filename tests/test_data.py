@@ -120,6 +120,18 @@ def test_reads_torchvisions_layout(tiny, tmp_path, capsys):
     assert not session.caveats and not capsys.readouterr().out
 
 
+def test_unverified_files_of_an_old_torchvision_are_not_read(tmp_path, monkeypatch):
+    files = tiny_files("MNIST")
+    monkeypatch.setitem(
+        data.MD5, "MNIST", hashlib.md5(b"".join(files[file] for file in data.FILES["MNIST"])).hexdigest()
+    )
+    write(tmp_path, files)
+    (tmp_path / "MNIST/processed").mkdir()
+    for file in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(1, 28, 28), torch.zeros(1)), tmp_path / "MNIST/processed" / file)
+    assert len(data.load("MNIST", tmp_path).train_images) == TRAIN
+
+
 def test_a_mirror_is_asked_for_the_same_files(monkeypatch):
     monkeypatch.setenv("DATA_MIRROR", "http://mirror.example/x/")
     asked = [data._dataset_class(name) for name in ("MNIST", "FashionMNIST", "CIFAR10")]

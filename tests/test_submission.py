@@ -146,6 +146,7 @@ FAULTS = {
     "names as text": (with_group(names="Ada"), "group.json should read"),
     "no group": (with_group(group=""), "names no group"),
     "no names": (with_group(names=[]), "has no names"),
+    "as in the example": (with_group(names=["...", "..."]), "has no names"),
     "an empty name": (with_group(names=["Ada", " "]), "or an empty one"),
     "four names": (with_group(names=["A", "B", "C", "D"]), "4 names"),
     "names in one": (with_group(names=["Ada, Karl"]), '"Ada, Karl" as one name'),
