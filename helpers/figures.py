@@ -1,5 +1,6 @@
 """Recorded numbers -> matplotlib Figure. Nothing here trains, shows or saves."""
 
+import dataclasses
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -8,18 +9,15 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import to_rgb, to_rgba_array
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 from PIL import Image
 
-from doctor import measure
-from helpers import session
-from helpers.movie import incremental
+from helpers import quantities, session
+from helpers.movie import Rectangles, incremental
 
 plt.style.use(Path(__file__).with_name("style.mplstyle"))
 if session.QUICK:  # coarse figures without a layout, whose titles need not make room, are drawn in a third of the time
@@ -148,142 +146,248 @@ def heatmap(grid: pd.DataFrame, title: str, label: str, fmt: str = "{:.0f}", cma
 
 # ---- the training figure of sheet 3
 
-LEVELS = (0.01, 0.25, 0.5, 0.75, 0.99)  # the quantiles that a bar shows
 ALARM = "#d00000"
-LOSSES = {"training loss": "C0", "validation loss": "C1"}
+LOSSES = {"training": "C0", "validation": "C1"}
+ROWS = {"weights": "C2", "net_values": "C3", "outputs": "C5"}
+SIGNALS = {"net val.": "C3", "out": "C5", "norm in": "0.4", "out ": "C4"}
 SMALL, SMALLER = 7.5, 6.5  # points: legible in a GIF, of which every pixel costs time and bytes
+# Pixels. A panel has the batches from left to right, and beside them the histogram of the present one.
+HEAD, LEFT, HISTORY, GAP, HISTOGRAM, TITLE, HEIGHT, BELOW = 30, 31, 103, 3, 24, 14, 60, 8
+WIDE = HISTORY + GAP + HISTOGRAM
+COLUMN, ROW, BIN, LINE, DPI = LEFT + WIDE + 4, TITLE + HEIGHT + BELOW, 4, 2, 100
 
 
 @incremental
-def training_figure(weights, net_values, activations, train_losses, val_losses):
+def training_figure(
+    weights, net_values, activations, train_losses, val_losses, title="", summary=None, loss_range=None
+):
     """Draw what a TorchMonitor has recorded up to batch t: `training_figure(t, *histories)`, for t = 1 ... T.
 
     A column for each Linear layer: its weights, and below them the net values and outputs of the ReLU that has the same
-    place among the ReLUs; in the last column the losses. A batch is a bar from the first to the last of LEVELS, of all
-    entries, darker between the quartiles, with the median; red where a number is not finite. The black line is the
-    share of dead units (of feature maps: channels), those at zero for the whole batch; 100 % is the top. Dotted: the
-    initial weights, and the loss of guessing, ln of the number of outputs. Limits hold for all batches; those of net
-    values, and of outputs, for all layers.
+    place among the ReLUs. In these panels a batch is a bar from the first to the last of quantities.LEVELS, of all
+    entries, darker between the quartiles, with the median, and red where a number is not finite; beside it stands the
+    histogram of batch t (black marks: of the first). Each panel has a scale of its own, the same for all batches.
+    Black: the share of dead units (of feature maps: channels), zero for the whole batch; 100 % is the top.
+    The lowest row has log10 of root mean squares, on one scale for all layers: net values, outputs, and of a batch norm
+    its input and its output. In the last column: the losses, with that of guessing, ln of the number of outputs, and
+    log10 of |change of a weight| / |weight| for each Linear layer.
+
+    `title` names the training. `summary`: quantities.summarize of the same histories, where it is there already; only
+    it knows of batch norms. `loss_range` (low, high) makes the losses of several movies comparable; those beyond it lie
+    on its edge.
     """
-    steps, losses = len(train_losses), (train_losses, val_losses)
-    figure, rows, loss_panel = _training_panels(weights, net_values, activations, steps)
-    _set_limits(loss_panel, np.array(losses), above=0.3)  # room for the legend
-    boxes, colors = [np.empty((steps, 0, 4, 2))], [np.empty((steps, 0, 4))]  # of the bars of each panel, by batch
-    lines = [_line(loss_panel, values) for values in losses]
-    for axes, lists, color in zip(rows, (weights, net_values, activations), ("C2", "C3", "C5"), strict=True):
-        quantiles = [_quantiles(tensors) for tensors in lists.values()]
-        for ax, q in zip(axes, quantiles, strict=True):
-            _set_limits(ax, q if lists is weights else np.concatenate(quantiles))
-            for parts, part in zip((boxes, colors), _bars(ax, q[-steps:], 1, color), strict=True):
-                parts.append(part)
-            if lists is weights:
-                ax.hlines(q[0, [0, -1]], *ax.get_xlim(), colors=GREY, linestyles=":", linewidth=0.7)
-                _add_bars(figure, *(part[0] for part in _bars(ax, q[:1], 0, color)))
-    for ax, outputs in zip(rows[2], activations.values(), strict=True):
-        dead = np.array([measure.dead_units(batch).float().mean().item() for batch in outputs])
-        lines.append(_line(ax, ax.get_ylim()[1] * dead))
-    boxes, colors, lines = np.concatenate(boxes, axis=1), np.concatenate(colors, axis=1), np.stack(lines, axis=1)
-    line_colors = [*LOSSES.values(), *["k"] * len(activations)]
-    clock, *numbers = _status_line(figure)
-    yield figure, [clock, *numbers]
-    for t in range(steps):
-        clock.set_text(f"{t + 1} / {steps}")
-        for number, values in zip(numbers, losses, strict=True):
-            number.set_text(f"{values[t]:.2f}")
-        segments = LineCollection(lines[t], colors=line_colors, linewidths=1.3, transform=figure.transFigure)
-        yield [_add_bars(figure, boxes[t], colors[t]), figure.add_artist(segments)]
+    summary = summary or quantities.summarize(weights, net_values, activations, train_losses, val_losses)
+    figure = _blank(columns := max(len(summary.weights), len(summary.net_values) + 1))
+    added, present = _Boxes(summary.losses.shape[1]), _Boxes(summary.losses.shape[1])
+    for row, (what, color) in enumerate(ROWS.items()):
+        for column, (name, distributions) in enumerate(getattr(summary, what).items()):
+            shown = quantities.quantiles({name: distributions})
+            panel = _Panel(figure, column, row, *_limits(shown)).label(_panel_title(summary, what, name, column))
+            added.bars(panel, shown[0], color)
+            present.histograms(panel, distributions, color)
+            if what == "outputs":
+                added.line(dataclasses.replace(panel, low=0, high=1), summary.dead[column], "k")
+    _draw_signals(figure, summary, added)
+    _draw_losses(figure, columns - 1, summary, loss_range, added)
+    _draw_update_ratios(figure, columns - 1, summary, added)
+    texts = _status_line(figure, title)
+    histograms = Rectangles(figure)
+    yield figure, [histograms, *texts]
+    for t, losses in enumerate(summary.losses.T):
+        for text, words in zip(texts, (f"{t + 1} / {added.steps}", *map("{:.2f}".format, losses)), strict=True):
+            text.set_text(words)
+        histograms.change(*present.of_batch(t))
+        yield [Rectangles(figure, *added.of_batch(t))]
 
 
-def _training_panels(weights, net_values, activations, steps: int) -> tuple[Figure, list[list[Axes]], Axes]:
-    """Return a figure with a row of panels for each of the three, and the panel of the losses."""
-    columns = max(len(weights), len(net_values) + 1)
-    width = max(1.6 * columns, 5.6)  # inches
-    figure = plt.figure(figsize=(width, 3.7), layout="none")
+def _blank(columns: int) -> Figure:
+    """Return an empty figure with room for so many columns of panels."""
+    size = (max(columns, 4) * COLUMN + 6) / DPI, (HEAD + len(ROWS) * ROW + ROW) / DPI
+    figure = plt.figure(figsize=size, dpi=DPI, layout="none")
     plt.close(figure)
-    margins = {"left": 0.55 / width, "right": 1 - 0.32 / width, "top": 0.86, "bottom": 0.062}
-    grid = figure.add_gridspec(3, columns, wspace=0.32, hspace=0.3, **margins)
-    loss_panel = figure.add_subplot(grid[1:, -1], xlim=(-1, steps + 1))
-    rows = []
-    for row, (lists, what) in enumerate(((weights, "weights"), (net_values, "net values"), (activations, "outputs"))):
-        rows.append([figure.add_subplot(grid[row, i], xlim=(-1, steps + 1)) for i in range(len(lists))])
-        for ax, (name, tensors) in zip(rows[-1], lists.items(), strict=True):
-            first = ax is rows[-1][0]
-            shape = "  {1} → {0}".format(*tensors[0].shape) if lists is weights else ""
-            ax.set_title((name + shape) if row < 2 else "black: dead units, 0 to 100 %" if first else "")
-            ax.set_ylabel(what if first else "", fontsize=SMALL)
-            ax.tick_params(labelbottom=row == 2, labelleft=first or row == 0)
-    loss_panel.set_title("loss")
-    loss_panel.yaxis.tick_right()
-    for label, color in LOSSES.items():
-        loss_panel.plot([], [], color=color, label=label.removesuffix(" loss"))
-    loss_panel.legend(loc="upper right", fontsize=SMALL, frameon=True, facecolor="w", edgecolor="none", borderpad=0.1)
-    if weights:
-        guessing = math.log(next(reversed(weights.values()))[0].shape[0])
-        loss_panel.axhline(guessing, color=GREY, linestyle=":", linewidth=0.9)
-    for ax in figure.axes:
-        ax.set_title(ax.get_title(loc="left"), fontsize=SMALL, pad=3)
-        ax.tick_params(labelsize=SMALLER, pad=1.5, length=2)
-        ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
-        ax.yaxis.set_major_locator(MaxNLocator(4))
-    loss_panel.tick_params(axis="y", length=0, pad=3)  # a tick before a number on the right looks like a minus
-    return figure, rows, loss_panel
+    return figure
 
 
-def _status_line(figure: Figure) -> list[Text]:
-    """Write labels at the top; return the empty texts, of which only these change, for the batch and both losses."""
-    texts = []
-    for inches, label, color in zip((1.0, 2.7, 4.4), ("batch", *LOSSES), ("k", *LOSSES.values()), strict=True):
-        x = inches / figure.get_figwidth()
-        figure.text(x, 0.945, f"{label} ", fontsize=8.5, color=color, ha="right")
-        texts.append(figure.text(x, 0.945, "", fontsize=8.5, color=color))
-    return texts
+def _panel_title(summary, what: str, name: str, column: int) -> str:
+    if what == "weights":
+        return "{}  {} → {}".format(name, *reversed(summary.shapes[name]))
+    if what == "net_values":
+        return f"{name}: net values"
+    return f"{name}: outputs" + ("; black: % dead" if not column else "")
 
 
-def _bars(ax: Axes, quantiles: np.ndarray, first: int, color: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bars of batch `first` and those after it as boxes (T, 3, 4, 2), in parts of the figure, and colors."""
-    low, high = ax.get_ylim()
-    q = np.where(np.isfinite(quantiles), quantiles, low)
-    median = q[:, 2] + (high - low) / 120 * np.array([[-1], [1]])
-    spans = np.stack([q[:, [0, 4]], q[:, [1, 3]], median.T], axis=1)  # (T, 3, bottom and top)
-    rgb = np.array(to_rgb(color))
-    colors = np.tile(to_rgba_array([1 - 0.35 * (1 - rgb), rgb, 0.4 * rgb]), (len(q), 1, 1))
-    broken = ~np.isfinite(quantiles).all(axis=1)
-    spans[broken], colors[broken] = (low, high), to_rgba_array(ALARM)
-    x = np.arange(first, first + len(q))[:, None, None] + [-0.5, 0.5, 0.5, -0.5]
-    corners = np.stack(np.broadcast_arrays(x, spans[..., [0, 0, 1, 1]]), axis=-1)
-    return _in_figure(ax, corners), colors
+@dataclasses.dataclass
+class _Panel:
+    """A part of a figure on whole pixels, with a vertical scale; much faster to make and draw than an Axes."""
+
+    figure: Figure
+    column: int
+    row: int
+    low: float
+    high: float
+    rows: int = 1  # how many it spans
+    width: int = HISTORY
+
+    def __post_init__(self):
+        self.left = self.column * COLUMN + LEFT
+        height = round(self.figure.get_figheight() * DPI)
+        self.bottom = height - HEAD - (self.row + self.rows) * ROW + BELOW
+        self.height = self.rows * ROW - TITLE - BELOW
+
+    def y(self, values) -> np.ndarray:
+        """Return the heights of values, those beyond the scale on its edge, NaN at its bottom."""
+        values = np.clip(np.nan_to_num(values, nan=self.low), self.low, self.high)
+        return np.rint(self.bottom + (values - self.low) / (self.high - self.low) * self.height)
+
+    def label(self, title: str, guides: Mapping[float, str] | None = None) -> "_Panel":
+        """Draw title, ticks, and dotted guides at given values."""
+        ticks = [
+            tick
+            for tick in MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+            if self.low <= tick <= self.high
+        ]
+        right, top = self.left + self.width, self.bottom + self.height
+        lines = [(self.left, y, right, y + 1) for y in self.y(ticks)] + [(self.left - 1, self.bottom, self.left, top)]
+        Rectangles(self.figure, lines, [to_rgb("0.9")] * len(ticks) + [to_rgb("0.6")])
+        for tick, y in zip(ticks, self.y(ticks), strict=True):
+            self.text(-3, y - self.bottom, f"{tick:.3g}", fontsize=SMALLER, ha="right", va="center", color="0.3")
+        self.text(0, self.height + 2, title, fontsize=SMALL)
+        for value, words in (guides or {}).items():
+            dots = np.arange(self.left, right, 4)
+            y = np.full(len(dots), self.y(value))
+            Rectangles(self.figure, np.stack([dots, y, dots + 2, y + 1], axis=1), [to_rgb(GREY)] * len(dots))
+            self.text(self.width, self.y(value) - self.bottom + 1, words, fontsize=SMALLER, ha="right", color="0.3")
+        return self
+
+    def text(self, x: float, y: float, words: str, **style) -> Text:
+        """Write at pixels from the panel's lower left corner."""
+        width, height = self.figure.get_size_inches() * DPI
+        return self.figure.text((self.left + x) / width, (self.bottom + y) / height, words, **style)
 
 
-def _add_bars(figure: Figure, boxes: np.ndarray, colors: np.ndarray) -> Artist:
-    """Draw the bars of all panels at once, which takes a tenth of the time of an artist for each."""
-    bars = PolyCollection(boxes, facecolors=colors, linewidths=0, antialiaseds=False, transform=figure.transFigure)
-    return figure.add_artist(bars)
+class _Boxes:
+    """Rectangles for each of `steps` batches."""
+
+    def __init__(self, steps: int):
+        self.steps, self._boxes, self._colors = steps, [np.empty((steps, 0, 4))], [np.empty((steps, 0, 3))]
+
+    def of_batch(self, t: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return boxes (N, 4) and colors (N, 3) of batch t, counted from 0."""
+        if len(self._boxes) > 1:
+            self._boxes, self._colors = [np.concatenate(self._boxes, axis=1)], [np.concatenate(self._colors, axis=1)]
+        return self._boxes[0][t], self._colors[0][t]
+
+    def _add(self, boxes: Sequence, colors) -> None:
+        """Take boxes as (left, bottom, right, top), arrays (steps, N) or less, and colors, (steps, N, 3) or less."""
+        boxes = np.stack(np.broadcast_arrays(*boxes), axis=-1)
+        self._boxes.append(boxes)
+        self._colors.append(np.broadcast_to(colors, (*boxes.shape[:2], 3)))
+
+    def _columns(self, panel: _Panel, first: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Return where batches begin and end, (steps, 1) each; a pixel at least."""
+        edges = panel.left + np.rint(np.arange(first, self.steps + 2) * panel.width / (self.steps + 1))
+        return edges[:-1, None], np.maximum(edges[1:], edges[:-1] + 1)[:, None]
+
+    def bars(self, panel: _Panel, quantiles: np.ndarray, color: str) -> None:
+        """Draw quantiles (steps, 5) as bars; with one more, the first are those before the first batch."""
+        y = panel.y(quantiles)
+        bottoms = np.stack([y[:, 0], y[:, 1], y[:, 2]], axis=1)
+        tops = np.stack([y[:, 4], y[:, 3], y[:, 2] + 1], axis=1)
+        broken = ~np.isfinite(quantiles).all(axis=1)
+        bottoms[broken], tops[broken] = panel.bottom, panel.bottom + panel.height
+        rgb = np.array(to_rgb(color))
+        colors = np.tile([1 - 0.35 * (1 - rgb), rgb, 0.4 * rgb], (len(y), 1, 1))
+        colors[broken] = to_rgb(ALARM)
+        left, right = self._columns(panel)
+        last = slice(len(y) - self.steps, None)
+        self._add((left, bottoms[last], right, tops[last]), colors[last])
+        if len(y) > self.steps:
+            width = max(1, round(panel.width / (self.steps + 1)))
+            boxes = [(panel.left, b, panel.left + width, t) for b, t in zip(bottoms[0], tops[0], strict=True)]
+            Rectangles(panel.figure, boxes, colors[0])
+
+    def line(self, panel: _Panel, values: np.ndarray, color, width: int = LINE) -> None:
+        """Draw values (steps,) as a line of steps; nothing where they are NaN."""
+        y, (left, right) = panel.y(values)[:, None] - width // 2, self._columns(panel)
+        before = np.concatenate([y[:1], y[:-1]])
+        bottoms, tops = np.minimum(y, before), np.maximum(y, before) + width
+        seen = ~np.isnan(values)[:, None] & ~np.isnan(np.concatenate([values[:1], values[:-1]]))[:, None]
+        self._add((left, bottoms, np.where(seen, right, left), tops), to_rgb(color))
+
+    def histograms(self, panel: _Panel, distributions: Sequence, color: str) -> None:
+        """Draw a histogram for each batch beside the bars, and marks where that of the first one ends."""
+        count = panel.height // BIN
+        edges = np.linspace(panel.low, panel.high, count + 1)
+        shares = np.array([each.shares(edges) for each in distributions])[-self.steps :]
+        largest = np.sort(shares, axis=1)[:, -2].max() or 1  # the second largest: a spike at 0 is cut off
+        left = panel.left + HISTORY + GAP
+        right = left + np.minimum(np.rint(shares / largest * HISTOGRAM), HISTOGRAM)
+        bottom = panel.bottom + BIN * np.arange(count)
+        self._add((left, bottom, right, bottom + BIN), to_rgb(color))
+        self._add((right[:1] - 1, bottom, np.broadcast_to(right[:1], shares.shape), bottom + BIN), (0, 0, 0))
 
 
-def _line(ax: Axes, values: Sequence[float]) -> np.ndarray:
-    """Return the line through `values` as a segment for each batch (T, 2, 2), in parts of the figure."""
-    points = _in_figure(ax, np.stack([np.arange(len(values) + 1), [values[0], *values]], axis=1))
-    return np.stack([points[:-1], points[1:]], axis=1)
-
-
-def _quantiles(tensors: Sequence) -> np.ndarray:
-    """Return the quantiles LEVELS of each tensor's entries, (len(tensors), 5); NaN where an entry is not finite."""
-    rows = []
-    for tensor in tensors:
-        values = np.sort(tensor.float().flatten().numpy())  # which puts NaN and Inf at the ends
-        finite = np.isfinite(values[[0, -1]]).all()
-        rows.append(values[np.rint(np.array(LEVELS) * (len(values) - 1)).astype(int)] if finite else [np.nan] * 5)
-    return np.array(rows, dtype=float)
-
-
-def _set_limits(ax: Axes, values: np.ndarray, above: float = 0.05) -> None:
-    """Make the panel as high as all finite values need, and what stands in it already; leave a part free `above`."""
-    values = np.append(values[np.isfinite(values)], [line.get_ydata()[0] for line in ax.lines if len(line.get_ydata())])
+def _limits(values: np.ndarray, span: float = 0.02) -> tuple[float, float]:
+    """Return the limits of a panel for all finite values."""
+    values = values[np.isfinite(values)]
     low, high = (values.min(), values.max()) if len(values) else (-1, 1)
-    height = (high - low) or 0.02
-    ax.set_ylim(low - 0.05 * height, high + above * height)
+    height = (high - low) or span
+    return low - 0.04 * height, high + 0.04 * height
 
 
-def _in_figure(ax: Axes, points: np.ndarray) -> np.ndarray:
-    """Convert points (..., 2) from the data of a panel to parts of the figure."""
-    return (ax.transData - ax.figure.transFigure).transform(points.reshape(-1, 2)).reshape(points.shape)
+def _log10(values: np.ndarray) -> np.ndarray:
+    """Return log10, and NaN where there is none."""
+    return np.log10(values, out=np.full_like(values, np.nan), where=(values > 0) & np.isfinite(values))
+
+
+def _draw_signals(figure: Figure, summary, added: _Boxes) -> None:
+    """Draw how large the signal is behind each layer, on one scale for all layers."""
+    both = [_log10(summary.net_rms), _log10(summary.output_rms)]
+    norms = _log10(summary.norm_rms) if len(summary.norm_rms) else np.empty((0, 2, added.steps))
+    low, high = _limits(np.concatenate([part.ravel() for part in (*both, norms)]))
+    for column in range(len(summary.net_values)):
+        panel = _Panel(figure, column, len(ROWS), low, high, width=WIDE).label("log10 rms")
+        lines = [both[0][column], both[1][column], *norms[column : column + 1].reshape(-1, added.steps)]
+        for values, color in zip(lines, SIGNALS.values(), strict=False):
+            added.line(panel, values, color)
+        words = list(SIGNALS.items())[2:] if column % 2 and len(norms) else list(SIGNALS.items())[:2]
+        for x, (name, color) in zip((54, 103), words, strict=True):
+            panel.text(x, panel.height + 2, name, fontsize=SMALL, color=color)
+
+
+def _draw_losses(figure: Figure, column: int, summary, loss_range, added: _Boxes) -> None:
+    """Draw both losses, and that of guessing."""
+    guess = math.log(list(summary.shapes.values())[-1][0]) if summary.shapes else np.nan
+    low, high = loss_range or _limits(np.append(summary.losses, guess))
+    guides = {guess: "guessing"} if low <= guess <= high else {}
+    panel = _Panel(figure, column, 1, low, high, rows=2, width=WIDE).label("loss", guides)
+    for x, values, (name, color) in zip((22, 72), summary.losses, LOSSES.items(), strict=True):
+        added.line(panel, values, color)
+        panel.text(x, panel.height + 2, f"— {name}", fontsize=SMALL, color=color)
+
+
+def _draw_update_ratios(figure: Figure, column: int, summary, added: _Boxes) -> None:
+    """Draw by what part of itself each layer's weights change."""
+    ratios = _log10(summary.update_ratio)
+    if not len(ratios):
+        return
+    low, high = _limits(ratios, 1)
+    guides = {-3.0: ""} if low < -3 < high else {}
+    panel = _Panel(figure, column, len(ROWS), low, high, width=WIDE).label("log10 |Δw| / |w|", guides)
+    colors = plt.get_cmap("viridis")(np.linspace(0, 0.85, len(ratios)))[:, :3]
+    for i, (values, color, name) in enumerate(zip(ratios, colors, summary.shapes, strict=True)):
+        added.line(panel, values, color)
+        panel.text(76 + i * 56 / len(ratios), panel.height + 2, name[-1], fontsize=SMALL, color=color)
+
+
+def _status_line(figure: Figure, title: str) -> list[Text]:
+    """Write the title and labels at the top; return the empty texts, which change, for the batch and both losses."""
+    width, height = figure.get_size_inches() * DPI
+    y = 1 - 14 / height
+    figure.text(6 / width, y, title, fontsize=9, fontweight="bold", va="center")
+    texts, labels = [], {"batch": "k", **{f"{name} loss": color for name, color in LOSSES.items()}}
+    for from_right, (label, color) in zip((312, 164, 36), labels.items(), strict=True):
+        x = 1 - from_right / width
+        figure.text(x, y, f"{label} ", fontsize=8.5, color=color, ha="right", va="center")
+        texts.append(figure.text(x, y, "", fontsize=8.5, color=color, va="center"))
+    return texts

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from helpers import movie
 from helpers.progress import progress
+from helpers.quantities import rms
 
 CALL_RETRIEVE = "call retrieve_weights_after_optimization_step() after each optimizer.step()"
 
@@ -35,6 +37,7 @@ class TorchMonitor(AbstractContextManager):
     net_values, activations: ReLU -> T inputs and T outputs, (batch, neurons) or feature maps, in the order of use; the
         k-th use of one module within a forward pass is a ReLU of its own, `name:k`
     train_losses, val_losses: T numbers
+    norm_signals: beyond the sheet, batch norm -> T pairs, the root mean squares of its input and of its output
 
     A forward pass is recorded if the model is called in training mode and does not raise. Outputs, gradients and random
     state are those of a run without monitor. Everything is kept: a batch of B samples costs 4 bytes for each weight and
@@ -51,10 +54,13 @@ class TorchMonitor(AbstractContextManager):
         self.weights: dict[str, list[Tensor]] = {name: [] for name in self._linears}
         self.net_values: dict[str, list[Tensor]] = {name: [] for name in relus}
         self.activations: dict[str, list[Tensor]] = {name: [] for name in relus}
+        norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+        self.norm_signals: dict[str, list[tuple[float, float]]] = {name: [] for name in norms}
         self.train_losses: list[float] = []
         self.val_losses: list[float] = []
         self._recorded = 0  # forward passes
         self._pass: list[tuple[str, Tensor, Tensor]] | None = None  # ReLU, input and output in the pass under way
+        self._norms: dict[str, tuple[float, float]] = {}  # of that pass
         self.retrieve_weights_after_optimization_step()
         self._hooks = [model.register_forward_pre_hook(_Hook(self._begin_pass), prepend=True)]
         for name, module in self._linears.items():
@@ -62,6 +68,8 @@ class TorchMonitor(AbstractContextManager):
         for name, module in relus.items():
             self._hooks.append(module.register_forward_pre_hook(_Hook(self._take_input), with_kwargs=True))
             self._hooks.append(module.register_forward_hook(_Hook(self._take_output, name)))
+        for name, module in norms.items():
+            self._hooks.append(module.register_forward_hook(_Hook(self._take_norm, name)))
         self._hooks.append(model.register_forward_hook(_Hook(self._end_pass)))
 
     def retrieve_weights_after_optimization_step(self) -> None:
@@ -119,7 +127,7 @@ class TorchMonitor(AbstractContextManager):
     # ---- what the hooks call
 
     def _begin_pass(self, model, args) -> None:
-        self._pass = [] if model.training else None
+        self._pass, self._norms = [] if model.training else None, {}
 
     def _check_weights(self, module, args, output, name: str) -> None:
         if self._pass is not None and len(self.weights[name]) <= self._recorded:
@@ -134,6 +142,10 @@ class TorchMonitor(AbstractContextManager):
         if self._pass is not None:
             self._pass.append((name, self._input, _copy(output)))
 
+    def _take_norm(self, module, args, output, name: str) -> None:
+        if self._pass is not None:
+            self._norms[name] = rms(args[0]), rms(output)
+
     def _end_pass(self, model, args, output) -> None:
         if self._pass is None:
             return
@@ -145,6 +157,8 @@ class TorchMonitor(AbstractContextManager):
                 if not self._recorded:
                     lists[unit] = lists.pop(unit, [])  # from now on in the order of use
                 lists.setdefault(unit, []).append(value)
+        for name, signal in self._norms.items():
+            self.norm_signals[name].append(signal)
         self._recorded += 1
         self._pass = None
 

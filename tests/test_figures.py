@@ -1,5 +1,6 @@
 """Each figure function returns a Figure that says what it shows and draws without a warning, NaN included."""
 
+import re
 import warnings
 
 import numpy as np
@@ -7,11 +8,11 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot as plt
-from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from helpers import figures
+from helpers import figures, movie, quantities
+from helpers.movie import Rectangles
 
 rng = np.random.default_rng(0)
 TABLE = pd.DataFrame(
@@ -70,7 +71,7 @@ def test_draws_a_labelled_figure_and_leaves_none_open(name):
         figure = CASES[name]()
         figure.canvas.draw()
     assert isinstance(figure, Figure)
-    assert {"one", "two"} & set(texts(figure))
+    assert re.search(r"\b(one|two|l1)\b", " ".join(texts(figure)))
     assert plt.get_fignums() == open_before
 
 
@@ -94,113 +95,102 @@ def test_ordered_hues_get_sequential_colours_and_names_get_distinct_ones():
 # ---- the training figure of sheet 3
 
 
-def drawn(figure, kind):
-    """Return the collections of a kind that the batches have added, in the order of drawing."""
-    return [artist for artist in figure.artists if isinstance(artist, kind)]
+COLORS = {what: to_rgb(color) for what, color in figures.ROWS.items()}
 
 
-def in_panel(figure, ax, points):
-    """Convert points from parts of the figure to the data of a panel."""
-    return (figure.transFigure - ax.transData).transform(points)
+def added(figure):
+    """Return what the batches have added: for each of them the boxes and their colors."""
+    batches = [artist for artist in figure.artists if isinstance(artist, Rectangles)][-figure_steps(figure) :]
+    return [(artist.boxes, artist.colors) for artist in batches]
 
 
-def panel(figure, title):
-    (ax,) = (ax for ax in figure.axes if ax.get_title(loc="left").startswith(title))
-    return ax
+def figure_steps(figure):
+    (clock,) = (text for text in texts(figure) if re.fullmatch(r"\d+ / 3", text))
+    return int(clock.split()[0])
 
 
-def panels_of(figure):
-    """Return the panels of weights, net values, outputs and losses of `training()`: 2, 1, 1, 1."""
-    return [panel(figure, title) for title in ("l1", "l2", "one", "black", "loss")]
+def boxes_of(figure, color):
+    """Return the boxes of a color that each batch adds, (batches, N, 4)."""
+    return [boxes[np.isclose(colors, to_rgb(color)).all(axis=1)] for boxes, colors in added(figure)]
+
+
+def title_of(figure, words):
+    (text,) = (text for text in figure.texts if text.get_text().startswith(words))
+    return text
 
 
 @pytest.mark.parametrize("t", [1, 2, 3])
 def test_training_figure_draws_both_losses_up_to_the_batch(t):
     *_, train_losses, val_losses = histories = training()
-    figure = figures.training_figure(t, *histories)
-    ax = panel(figure, "loss")
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["training", "validation"]
-    segments = np.array([lines.get_segments()[:2] for lines in drawn(figure, LineCollection)])  # (t, 2 losses, 2, 2)
-    ends = in_panel(figure, ax, segments[:, :, 1].reshape(-1, 2)).reshape(t, 2, 2)
-    assert ends[..., 0] == pytest.approx(np.array([[i, i] for i in range(1, t + 1)]))
-    assert ends[..., 1] == pytest.approx(np.array([train_losses[:t], val_losses[:t]]).T)
-    colors = [line.get_color() for line in ax.get_legend().get_lines()]
-    assert len({*colors}) == 2
-    for lines in drawn(figure, LineCollection):
-        assert [tuple(color[:3]) for color in lines.get_colors()[:2]] == [to_rgb(color) for color in colors]
+    figure = figures.training_figure(t, *histories, loss_range=(0, 4))
+    for losses, (name, color) in zip((train_losses, val_losses), figures.LOSSES.items(), strict=True):
+        assert to_rgb(title_of(figure, f"— {name}").get_color()) == to_rgb(color)  # the legend
+        (boxes,) = zip(*boxes_of(figure, color), strict=True)
+        heights = [top - bottom for _, bottom, _, top in boxes]
+        assert len(boxes) == t and heights[0] == figures.LINE and all(np.diff([left for left, *_ in boxes]) > 0)
+        middles = np.array([bottom + figures.LINE / 2 for _, bottom, _, _ in boxes])  # both fall from batch to batch
+        pixels = (2 * figures.ROW - figures.TITLE - figures.BELOW) / 4  # of one unit
+        assert middles - middles[0] == pytest.approx(pixels * (np.array(losses[:t]) - losses[0]), abs=1)
 
 
 @pytest.mark.parametrize("t", [1, 2, 3])
-def test_training_figure_says_the_batch_and_its_losses(t):
+def test_training_figure_says_its_title_the_batch_and_its_losses(t):
     *_, train_losses, val_losses = histories = training()
-    figure = figures.training_figure(t, *histories)
-    line = sorted(figure.texts, key=lambda text: (text.get_position()[0], text.get_ha() == "left"))
-    expected = f"batch {t} / 3 training loss {train_losses[t - 1]:.2f} validation loss {val_losses[t - 1]:.2f}"
+    figure = figures.training_figure(t, *histories, title="He, raw")
+    top = max(text.get_position()[1] for text in figure.texts)
+    line = [text for text in figure.texts if text.get_position()[1] == top]
+    line = sorted(line, key=lambda text: (text.get_position()[0], text.get_ha() == "left"))
+    expected = f"He, raw batch {t} / 3 training loss {train_losses[t - 1]:.2f} validation loss {val_losses[t - 1]:.2f}"
     assert " ".join(text.get_text().strip() for text in line) == expected
 
 
-def test_training_figure_has_the_same_limits_for_each_batch_and_room_for_all():
+def test_training_figure_has_the_same_scales_for_each_batch():
     histories = training()
-    limits = [[(ax.get_xlim(), ax.get_ylim()) for ax in figures.training_figure(t, *histories).axes] for t in (1, 2, 3)]
-    assert limits[0] == limits[1] == limits[2]
-    (weights, net_values, activations, *losses), figure = histories, figures.training_figure(1, *histories)
-    shown = weights["l1"], weights["l2"], net_values["one"], activations["one"], losses
-    for ax, tensors in zip(panels_of(figure), shown, strict=True):
-        numbers = np.concatenate([np.quantile(t, figures.LEVELS, method="nearest") for t in tensors])  # the bars
-        assert ax.get_ylim()[0] < numbers.min() and ax.get_ylim()[1] > numbers.max()
-        assert ax.get_xlim()[0] < 0 and ax.get_xlim()[1] > 3
-
-
-def test_training_figure_has_one_scale_for_the_net_values_of_all_layers_and_one_for_their_outputs():
-    figure = figures.training_figure(1, *training(4))
-    for row in (1, 2):
-        limits = [ax.get_ylim() for ax in figure.axes if ax.get_subplotspec().rowspan == range(row, row + 1)]
-        assert len(limits) == 3 and len({*limits}) == 1
+    fixed = [texts(figures.training_figure(t, *histories)) for t in (1, 2, 3)]
+    changing = re.compile(r"\d / 3|\d\.\d\d")
+    scales = [[text for text in found if not changing.fullmatch(text)] for found in fixed]
+    assert scales[0] == scales[1] == scales[2] and any(text.lstrip("-").isdigit() for text in scales[0])
 
 
 def test_bars_of_the_training_figure_reach_from_quantile_to_quantile():
     weights, net_values, activations, *_ = histories = training()
     figure = figures.training_figure(3, *histories)
-    panels = panels_of(figure)[:4]
-    *initial, first, second, third = drawn(figure, PolyCollection)
-    assert len(initial) == 2  # of the weights of each layer
-    for t, bars in enumerate((first, second, third), 1):
-        corners = np.array([path.vertices[:4] for path in bars.get_paths()]).reshape(4, 3, 4, 2)
-        tensors = weights["l1"][t], weights["l2"][t], net_values["one"][t - 1], activations["one"][t - 1]
-        for ax, (whole, box, median), tensor in zip(panels, corners, tensors, strict=True):
-            q = np.quantile(tensor, figures.LEVELS, method="nearest")
-            for shape, (bottom, top) in ((whole, q[[0, 4]]), (box, q[[1, 3]])):
-                points = in_panel(figure, ax, shape)
-                assert [*points.min(axis=0), *points.max(axis=0)] == pytest.approx([t - 0.5, bottom, t + 0.5, top])
-            assert in_panel(figure, ax, median)[:, 1].mean() == pytest.approx(q[2])
+    for what, lists in zip(figures.ROWS, (weights, net_values, activations), strict=True):
+        middle = np.array(COLORS[what])
+        for part, (low, high) in ((1 - 0.35 * (1 - middle), (0, 4)), (middle, (1, 3))):
+            for number, tensors in enumerate(lists.values()):
+                boxes = np.array([boxes[number] for boxes in boxes_of(figure, part)], dtype=float)  # of each batch
+                q = np.array([quantities.Distribution(tensor).quantiles() for tensor in tensors])
+                low_limit, high_limit = figures._limits(q)
+                q = q[-3:]
+                pixels = figures.HEIGHT / (high_limit - low_limit)
+                assert boxes[:, 3] - boxes[:, 1] == pytest.approx(pixels * (q[:, high] - q[:, low]), abs=1.5)
 
 
 def test_batches_that_are_not_finite_are_red():
     weights, net_values, *_ = histories = training()
     weights["l2"][3][0, 0] = np.nan
     net_values["one"][1][2, 2] = -np.inf
-    figure = figures.training_figure(3, *histories)
-    colors = [bars.get_facecolors()[::3, :3] for bars in drawn(figure, PolyCollection)[-3:]]  # (batch, panel, RGB)
-    red = np.all(np.array(colors) == to_rgb(figures.ALARM), axis=-1)
-    assert red.tolist() == [[False] * 4, [False, False, True, False], [False, True, False, False]]
+    red = boxes_of(figures.training_figure(3, *histories), figures.ALARM)
+    assert [len(boxes) for boxes in red] == [0, 3, 3]
+    assert {top - bottom for boxes in red for _, bottom, _, top in boxes} == {figures.HEIGHT}
 
 
-@pytest.mark.parametrize("size", [1, 2, 5, 50, 99, 100, 101, 1000])
-def test_quantiles_are_those_of_numpy_with_the_nearest_rank(size):
-    numbers = torch.randn(3, size, generator=torch.Generator().manual_seed(size))
-    expected = np.quantile(numbers.numpy(), figures.LEVELS, axis=1, method="nearest").T
-    np.testing.assert_array_equal(figures._quantiles([*numbers.view(3, size, 1)]), expected)
-
-
-def test_quantiles_of_what_is_not_finite_are_nan():
-    whole = torch.arange(12.0).view(3, 4)
-    for value in (np.nan, np.inf, -np.inf):
-        bad = whole.clone()
-        bad[1, 2] = value
-        quantiles = figures._quantiles([whole, bad, whole.half()])
-        assert np.isnan(quantiles).all(axis=1).tolist() == [False, True, False]
-        assert quantiles[0].tolist() == quantiles[2].tolist() == [0, 3, 6, 8, 11]
-    assert (bad[1, 2], whole[1, 2]) == (-np.inf, 6)
+def test_histogram_of_the_training_figure_is_that_of_the_present_batch():
+    histories = training(steps=2)
+    histories[1]["one"] = [torch.linspace(-1, 1, 4500).view(900, 5), torch.full((900, 5), 0.5)]
+    shown = []
+    for t in (1, 2):
+        (histogram,) = (
+            artist
+            for artist in figures.training_figure(t, *histories).artists
+            if artist.get_zorder() > movie.ABOVE
+            if isinstance(artist, Rectangles)
+        )
+        boxes = histogram.boxes[np.isclose(histogram.colors, COLORS["net_values"]).all(axis=1)]
+        shown.append((boxes[:, 2] - boxes[:, 0]) / figures.HISTOGRAM)
+    even, single = shown
+    assert np.ptp(even[1:-1]) <= 0.1 and (single > 0).sum() == 1
 
 
 def test_training_figure_draws_the_share_of_dead_units():
@@ -209,7 +199,23 @@ def test_training_figure_draws_the_share_of_dead_units():
         histories[2]["one"][t][:] = 1
         histories[2]["one"][t][:, :dead] = 0
     figure = figures.training_figure(3, *histories)
-    ax = panel(figure, "black: dead units, 0 to 100 %")
-    ends = [in_panel(figure, ax, lines.get_segments()[2][1]) for lines in drawn(figure, LineCollection)]
-    assert [x for x, _ in ends] == pytest.approx([1, 2, 3])
-    assert [y / ax.get_ylim()[1] for _, y in ends] == pytest.approx([0.2, 0.6, 1.0])
+    tops = [boxes[0][3] for boxes in boxes_of(figure, "k")]
+    assert np.diff(tops) == pytest.approx(0.4 * figures.HEIGHT, abs=1)
+    assert "one: outputs; black: % dead" in texts(figure)
+
+
+def test_training_figure_shows_what_batch_norm_does():
+    histories = training()
+    summary = quantities.summarize(*histories, norms={"norm": [(0.1, 1.0), (0.1, 1.0), (0.01, 1.0)]})
+    figure = figures.training_figure(3, *histories, summary=summary)
+    into, out = (boxes_of(figure, figures.SIGNALS[name]) for name in ("norm in", "out "))
+    assert [len(boxes) for boxes in (*into, *out)] == [1] * 6
+    heights = [(after[0][1] - before[0][1]) for before, after in zip(into, out, strict=True)]
+    assert heights[0] == heights[1] > 0 and heights[2] / heights[0] == pytest.approx(2, abs=0.1)
+    assert not any(len(boxes) for boxes in boxes_of(figures.training_figure(3, *histories), figures.SIGNALS["out "]))
+
+
+def test_training_figure_keeps_losses_beyond_the_range_on_its_edge():
+    figure = figures.training_figure(3, *training(), loss_range=(1.9, 2.1))
+    bottoms = [boxes[0][1] for boxes in boxes_of(figure, figures.LOSSES["training"])]
+    assert bottoms[0] - bottoms[1] == pytest.approx((2 * figures.ROW - figures.TITLE - figures.BELOW) / 2, abs=2)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 from torch import nn
 
+from helpers import movie
 from helpers.figures import training_figure
 from helpers.monitor import TorchMonitor
 
@@ -467,7 +468,7 @@ def test_movie_asks_for_a_figure_after_each_batch_and_gives_it_all_lists(tmp_pat
         assert len(given) == 5 and all(one is other for one, other in zip(given, lists, strict=True))
     frames, durations, info = played(path)
     assert [tuple(frame[0, 0]) for frame in frames] == [(51, 0, 0), (102, 0, 0), (153, 0, 0)]
-    assert durations == (50, 50, 50) and info["loop"] == 0
+    assert durations == (50, 50, movie.LAST) and info["loop"] == 0
     shown = capsys.readouterr().err
     assert "movie.gif: 100%" in shown and "3/3" in shown
 
@@ -478,7 +479,7 @@ def test_dead_network_gets_a_frame_for_each_batch(fig_fun, tmp_path):
     for parameter in model.parameters():
         parameter.data.zero_()
     frames, durations, _ = played(recorded(4, model).make_movie(fig_fun, tmp_path / "dead.gif", fps=12))
-    assert len(frames) == 4 and durations == (80,) * 4
+    assert len(frames) == 4 and durations == (80, 80, 80, movie.LAST)
 
 
 @pytest.mark.parametrize(
@@ -542,3 +543,18 @@ def test_relus_are_in_the_order_of_use():
             monitor.retrieve_weights_after_optimization_step()
     assert list(monitor.net_values) == list(monitor.activations) == ["reused", "reused:2", "late"]
     assert {len(values) for values in monitor.net_values.values()} == {2}
+
+
+def test_signals_of_batch_norms_are_those_before_and_behind_them_in_training_passes():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
+    x = torch.randn(16, 3)
+    with TorchMonitor(model) as monitor:
+        before = model[0](x).square().mean().sqrt().item()
+        model(x)
+        model.eval()(x)
+        model.train()
+        with pytest.raises(RuntimeError):
+            model(torch.randn(2, 5))
+    ((into, out),) = monitor.norm_signals["1"]
+    assert into == pytest.approx(before) and out == pytest.approx(1, abs=0.01)
