@@ -5,9 +5,10 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const LOSS_COLORS = ["#0072b2", "#d55e00"];
 const BAND_COLORS = { weights: "#009e73", net_values: "#cc79a7", outputs: "#56b4e9" }; // as in the movies
-const DEPTH = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [170, 200, 40]]; // viridis, dark to light
+const DEPTH = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [200, 180, 20]]; // as viridis, dark to light
 const ALARM = "#d00000";
 const FRAME = 100; // milliseconds a batch while it plays
+const HEIGHT = 150; // pixels of a panel
 
 /** Value of a float16, by its bits: Float16Array is missing in older browsers. */
 function halfToNumber(bits) {
@@ -54,7 +55,8 @@ const nameOf = record => Object.values(record.factors).join(" · ");
 // ---- the quantities: title, and the curves of a record as {label, color, values, dash}
 
 const depthColor = i => {
-  const place = layers > 1 ? i / (layers - 1) * (DEPTH.length - 1) : 0, k = Math.min(Math.floor(place), DEPTH.length - 2);
+  const place = layers > 1 ? i / (layers - 1) * (DEPTH.length - 1) : 0;
+  const k = Math.min(Math.floor(place), DEPTH.length - 2);
   return `rgb(${DEPTH[k].map((c, j) => Math.round(c + (place - k) * (DEPTH[k + 1][j] - c)))})`;
 };
 const byLayer = (name, dash, suffix = "") => series =>
@@ -77,7 +79,7 @@ const QUANTITIES = {
   output_rms: { title: "Root mean square of the outputs", curves: byLayer("output_rms"), log: true },
   norm: { title: "Root mean square at batch norm", note: "dashed: input, solid: output", curves: norm, log: true,
     none: "no batch norm" },
-  dead: { title: "Dead units", curves: byLayer("dead"), limits: [0, 1], start: true },
+  dead: { title: "Dead units", note: "share", curves: byLayer("dead"), limits: [-0.02, 1.02], start: true },
   update_ratio: { title: "Update |Δw| / |w|", curves: byLayer("update_ratio"), log: true, guide: 1e-3, start: true },
   weights: { title: "Weights", curves: bands("weights"), band: true },
   net_values: { title: "Net values", curves: bands("net_values"), band: true, none: "no ReLU after this layer" },
@@ -87,7 +89,7 @@ const QUANTITIES = {
 // ---- state
 
 const state = { chosen: [], t: DATA.batches, shown: [], layer: 0, log: false, sort: null, down: false, active: 0 };
-const off = Object.fromEntries(factors.map(f => [f, new Set()])); // levels that are filtered away
+const wanted = Object.fromEntries(factors.map(f => [f, new Set()])); // levels to list; none: all of them
 let plots = [], hovered = null, timer = null;
 
 /** Best and worst training by validation loss; one without a finite loss is the worst. */
@@ -106,8 +108,11 @@ function sorted(indices, key, down) {
   });
 }
 
-const visible = () => sorted(
-  records.map((_, i) => i).filter(i => factors.every(f => !off[f].has(records[i].factors[f]))), state.sort, state.down);
+/** Indices of the records that the table lists. */
+function visible() {
+  const fits = i => factors.every(f => !wanted[f].size || wanted[f].has(records[i].factors[f]));
+  return sorted(records.map((_, i) => i).filter(fits), state.sort, state.down);
+}
 
 function readHash() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -158,9 +163,9 @@ function drawFilters() {
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", words(f));
     for (const level of levels[f]) {
-      const button = toggleButton(level, true, () => {
-        if (!off[f].delete(level)) off[f].add(level);
-        button.setAttribute("aria-pressed", !off[f].has(level));
+      const button = toggleButton(level, false, () => {
+        if (!wanted[f].delete(level)) wanted[f].add(level);
+        button.setAttribute("aria-pressed", wanted[f].has(level));
         drawTable();
       });
       Object.assign(button.dataset, { factor: f, level });
@@ -212,7 +217,8 @@ function markRows() {
     row.tabIndex = i === state.active ? 0 : -1;
     row.classList.toggle("active", i === state.active);
   }
-  byId("count").textContent = `${rows.length} of ${records.length} trainings; ${state.chosen.length} chosen, ${most} at most.`;
+  const listed = `${rows.length} of ${records.length} trainings`;
+  byId("count").textContent = `${listed}; ${state.chosen.length} chosen, ${most} at most.`;
   drawNeighbors();
 }
 
@@ -263,7 +269,7 @@ const drawn = (values, log) => values.map(v => {
 /** Limits that hold all finite numbers of all batches. */
 function limitsOf(columns) {
   let low = Infinity, high = -Infinity;
-  for (const values of columns) for (const v of values) if (v !== null) { low = Math.min(low, v); high = Math.max(high, v); }
+  for (const v of columns.flat().filter(v => v !== null)) [low, high] = [Math.min(low, v), Math.max(high, v)];
   if (low > high) [low, high] = [-1, 1];
   const margin = 0.05 * (high - low) || 0.05;
   return [low - margin, high + margin];
@@ -273,7 +279,7 @@ function drawColumns() {
   for (const { plot } of plots) plot.destroy();
   plots = [];
   const box = byId("columns"), chosen = state.chosen, left = box.scrollLeft;
-  box.style.gridTemplateColumns = `repeat(${chosen.length || 1}, minmax(${innerWidth < 600 ? 176 : 200}px, 1fr))`;
+  box.style.setProperty("--columns", chosen.length || 1);
   box.replaceChildren(...chosen.map(makeHead));
   if (!chosen.length) box.append(make("p", { className: "none", textContent: "Choose trainings in the table." }));
   for (const name of Object.keys(QUANTITIES).filter(name => chosen.length && state.shown.includes(name))) {
@@ -300,7 +306,8 @@ function makeTitle(name) {
   if (band) notes.push(`layer ${state.layer + 1}: median, 25–75 % dark, 1–99 % light`);
   if (note) notes.push(note);
   if (guide) notes.push(`dotted: ${guideLabel ? `${guideLabel}, ` : ""}${format(guide)}`);
-  return make("h2", {}, make("span", {}, title, make("small", { textContent: notes.length ? ` (${notes.join("; ")})` : "" })));
+  const small = make("small", { textContent: notes.length ? ` (${notes.join("; ")})` : "" });
+  return make("h2", {}, make("span", {}, title, small));
 }
 
 /** Draw one quantity of all chosen trainings, on one scale. */
@@ -330,9 +337,10 @@ function makePlot(panel, curves, columns, limits, guide, quantity, log) {
   const xs = columns[0].map((_, t) => first + t);
   const broken = xs.filter((_, t) => curves.some(curve => !Number.isFinite(curve.values[t])));
   const label = quantity.limits ? v => `${Math.round(100 * v)} %` : format;
-  const axis = { font: "11px system-ui, sans-serif", stroke: "#444", grid: { stroke: "#e6e6e6", width: 1 }, ticks: { show: false } };
+  const grid = { stroke: "#e6e6e6", width: 1 }, ticks = { show: false };
+  const axis = { font: "11px system-ui, sans-serif", stroke: "#444", grid, ticks };
   const options = {
-    width: panel.clientWidth || 200, height: 150, legend: { show: false }, padding: [6, 6, 0, 0],
+    width: panel.clientWidth || 200, height: HEIGHT, legend: { show: false }, padding: [6, 14, 0, 0],
     scales: { x: { time: false, range: () => [0, DATA.batches + 1] }, y: { range: () => limits } },
     axes: [{ ...axis, size: 20, gap: 2, space: 36 },
       { ...axis, size: 44, gap: 2, space: 24, values: (_, ticks) => ticks.map(label) }],
@@ -354,14 +362,15 @@ function makePlot(panel, curves, columns, limits, guide, quantity, log) {
 }
 
 /** A darker color for the median on its band. */
-const shade = color => `#${[1, 3, 5].map(i => Math.round(parseInt(color.slice(i, i + 2), 16) * 0.45).toString(16).padStart(2, "0")).join("")}`;
+const shade = color => `rgb(${[1, 3, 5].map(i => Math.round(0.45 * parseInt(color.slice(i, i + 2), 16)))})`;
 
 /** Red stripes at the batches, up to the present one, with a number that is not finite. */
 function drawMarks(plot, broken) {
-  const { ctx, bbox } = plot, half = bbox.width / (DATA.batches + 1) / 2;
+  const { ctx, bbox } = plot, edge = x => Math.round(plot.valToPos(x, "x", true)); // whole pixels leave no seams
   ctx.save();
   ctx.fillStyle = ALARM;
-  for (const x of broken) if (x <= state.t) ctx.fillRect(plot.valToPos(x, "x", true) - half, bbox.top, 2 * half, bbox.height);
+  for (const x of broken.filter(x => x <= state.t))
+    ctx.fillRect(edge(x - 0.5), bbox.top, edge(x + 0.5) - edge(x - 0.5), bbox.height);
   ctx.restore();
 }
 
@@ -393,7 +402,7 @@ function showTip(plot, curves, first) {
 }
 
 function drawLegend() {
-  const item = (text, color, style = "solid") => make("span", {}, make("i", { style: `border-color: ${color}; border-top-style: ${style}` }), text);
+  const item = (text, color) => make("span", {}, make("i", { style: `border-color: ${color}` }), text);
   const shows = names => names.some(name => state.shown.includes(name));
   const items = [];
   if (shows(["loss"])) items.push(item("training", LOSS_COLORS[0]), item("validation", LOSS_COLORS[1]));
@@ -415,7 +424,8 @@ function showBatch() {
   }
   for (const head of document.querySelectorAll(".head")) {
     const { losses } = decode(records[head.dataset.record]);
-    head.lastChild.textContent = ["training", "validation"].map((name, i) => `${name} ${format(line(losses, i)[state.t - 1])}`).join(", ");
+    const values = [0, 1].map(i => format(line(losses, i)[state.t - 1]));
+    head.lastChild.textContent = `training ${values[0]}, validation ${values[1]}`;
   }
   if (!timer) writeHash();
 }
@@ -447,7 +457,8 @@ function drawOptions() {
     box.dataset.quantity = name;
     return make("label", {}, box, ` ${title}`);
   }));
-  byId("layer").replaceChildren(...Array.from({ length: layers }, (_, i) => new Option(i + 1, i, false, i === state.layer)));
+  const options = Array.from({ length: layers }, (_, i) => new Option(i + 1, i, false, i === state.layer));
+  byId("layer").replaceChildren(...options);
   byId("log").checked = state.log;
 }
 
@@ -459,11 +470,12 @@ function moveRow(step) {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT)$/.test(event.target.tagName) && event.target.type !== "checkbox") return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("select, input[type=range]")) return;
   const inRow = event.target.closest("tbody tr");
   const actions = { ArrowLeft: () => go(state.t - 1), ArrowRight: () => go(state.t + 1), p: () => play() };
   if (inRow) Object.assign(actions, {
-    ArrowUp: () => moveRow(-1), ArrowDown: () => moveRow(1), Home: () => moveRow(-Infinity), End: () => moveRow(Infinity),
+    ArrowUp: () => moveRow(-1), ArrowDown: () => moveRow(1),
+    Home: () => moveRow(-Infinity), End: () => moveRow(Infinity),
     Enter: () => toggle(state.active), " ": () => toggle(state.active),
   });
   const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -476,7 +488,8 @@ function start() {
   readHash();
   state.sort = results.includes("val_loss") ? "val_loss" : results[0];
   state.active = state.chosen[0];
-  byId("intro").textContent = `${records.length} trainings of ${DATA.batches} batches each. All panels of a row have one scale.`;
+  const counts = `${records.length} trainings of ${DATA.batches} batches each`;
+  byId("intro").textContent = `${counts}; panels in a row have one scale; all run over the batches.`;
   byId("batch").max = DATA.batches;
   drawFilters();
   drawHeader();
@@ -490,13 +503,10 @@ function start() {
   byId("log").addEventListener("change", event => { state.log = event.target.checked; drawColumns(); });
   document.addEventListener("keydown", onKey);
   window.addEventListener("hashchange", () => { readHash(); drawOptions(); markRows(); drawColumns(); });
-  let waiting = null, width = innerWidth;
-  window.addEventListener("resize", () => {
-    if (innerWidth === width) return; // a phone's address bar comes and goes
-    width = innerWidth;
-    clearTimeout(waiting);
-    waiting = setTimeout(drawColumns, 150);
-  });
+  new ResizeObserver(() => {
+    const resized = plots.filter(({ plot, panel }) => panel.clientWidth && panel.clientWidth !== plot.width);
+    for (const { plot, panel } of resized) plot.setSize({ width: panel.clientWidth, height: HEIGHT });
+  }).observe(byId("columns"));
 }
 
 start();
