@@ -495,6 +495,8 @@ function start() {
   drawHeader();
   drawTable();
   drawOptions();
+  const row = document.querySelector(`tr[data-record="${state.active}"]`);
+  byId("scroll").scrollTop = row.offsetTop - 3 * row.offsetHeight; // below the header, without moving the page
   if (innerWidth < 600) byId("options").open = false;
   drawColumns();
   byId("batch").addEventListener("input", event => go(Number(event.target.value)));
