@@ -204,6 +204,7 @@ def _blank(columns: int) -> Figure:
     """Return an empty figure with room for so many columns of panels."""
     size = (max(columns, 4) * COLUMN + 6) / DPI, (HEAD + len(ROWS) * ROW + ROW) / DPI
     figure = plt.figure(figsize=size, dpi=DPI, layout="none")
+    figure.add_axes((0, 0, 1, 1)).set_axis_off()  # for IPython a figure without one is empty, and it shows nothing
     plt.close(figure)
     return figure
 

@@ -169,6 +169,7 @@ class Rectangles(Artist):
     def __init__(self, figure: Figure, boxes=(), colors=()):
         super().__init__()
         self.change(boxes, colors)
+        self._size = np.tile(np.rint(figure.bbox.size), 2)  # now: saving with a tight box changes it for a while
         figure.add_artist(self)
 
     def change(self, boxes, colors) -> None:
@@ -176,10 +177,13 @@ class Rectangles(Artist):
         self.boxes = np.rint(np.reshape(boxes, (-1, 4))).astype(int)
         self.colors = np.reshape(colors, (-1, 3))
 
+    def get_window_extent(self, renderer=None):
+        """Return the whole figure, so that nothing of it is cut off where it is saved with a tight box."""
+        return self.figure.bbox
+
     def draw(self, renderer) -> None:
         """Draw them as matplotlib does, at any dpi and in any format."""
-        width, height = np.rint(self.figure.get_size_inches() * self.figure._original_dpi)
-        corners = (self.boxes / [width, height, width, height])[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+        corners = (self.boxes / self._size)[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
         shapes = PolyCollection(corners, facecolors=self.colors, linewidths=0, antialiaseds=False, snap=False)
         shapes.set(transform=self.figure.transFigure, figure=self.figure)
         shapes.draw(renderer)

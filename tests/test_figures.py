@@ -1,5 +1,6 @@
 """Each figure function returns a Figure that says what it shows and draws without a warning, NaN included."""
 
+import io
 import re
 import warnings
 
@@ -7,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from IPython.core.pylabtools import print_figure
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
 
 from helpers import figures, movie, quantities
 from helpers.movie import Rectangles
@@ -219,3 +222,16 @@ def test_training_figure_keeps_losses_beyond_the_range_on_its_edge():
     figure = figures.training_figure(3, *training(), loss_range=(1.9, 2.1))
     bottoms = [boxes[0][1] for boxes in boxes_of(figure, figures.LOSSES["training"])]
     assert bottoms[0] - bottoms[1] == pytest.approx((2 * figures.ROW - figures.TITLE - figures.BELOW) / 2, abs=2)
+
+
+def test_training_figure_is_shown_whole_in_a_notebook():
+    figure = figures.training_figure(3, *training())
+    shown = np.asarray(Image.open(io.BytesIO(print_figure(figure))).convert("RGB"))
+    (expected,) = movie.frames(lambda t, *histories: figure, (), 1)
+    height, width, _ = expected.shape
+    inside = [
+        np.array_equal(shown[y : y + height, x : x + width], expected)  # a margin may lie around it
+        for y in range(shown.shape[0] - height + 1)
+        for x in range(shown.shape[1] - width + 1)
+    ]
+    assert any(inside)
