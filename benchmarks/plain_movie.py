@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from benchmarks.measure import seconds
+from helpers import figures
 
 
 @dataclass
@@ -45,7 +46,8 @@ def sample(history: tuple, at) -> PlainMovie:
 def boxplots(t, weights, net_values, activations, train_losses, val_losses) -> plt.Figure:
     """Draw the same panels as `training_figure`, in its size, with a box of all values for each batch."""
     columns = max(len(weights), len(net_values) + 1)
-    figure, axes = plt.subplots(3, columns, figsize=(max(1.6 * columns, 5.6), 3.7), layout="none", squeeze=False)
+    size = figures.training_size(columns)
+    figure, axes = plt.subplots(3, columns, figsize=size, dpi=figures.DPI, layout="none", squeeze=False)
     rows = {"weights": weights, "net values": net_values, "outputs": activations}
     for row, (what, layers) in zip(axes, rows.items(), strict=True):
         first = 0 if layers is weights else 1  # there are weights before the first batch

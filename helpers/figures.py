@@ -200,10 +200,13 @@ def training_figure(
         yield [Rectangles(figure, *added.of_batch(t))]
 
 
+def training_size(columns: int) -> tuple[float, float]:
+    """Return width and height, in inches, of a training figure with so many columns of panels."""
+    return (max(columns, 4) * COLUMN + 6) / DPI, (HEAD + (len(ROWS) + 1) * ROW) / DPI
+
+
 def _blank(columns: int) -> Figure:
-    """Return an empty figure with room for so many columns of panels."""
-    size = (max(columns, 4) * COLUMN + 6) / DPI, (HEAD + len(ROWS) * ROW + ROW) / DPI
-    figure = plt.figure(figsize=size, dpi=DPI, layout="none")
+    figure = plt.figure(figsize=training_size(columns), dpi=DPI, layout="none")
     figure.add_axes((0, 0, 1, 1)).set_axis_off()  # for IPython a figure without one is empty, and it shows nothing
     plt.close(figure)
     return figure
