@@ -12,12 +12,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 from PIL import Image
 
 from helpers import quantities, session
-from helpers.movie import Rectangles, incremental
+from helpers.movie import Rectangles, Words, incremental
 
 plt.style.use(Path(__file__).with_name("style.mplstyle"))
 if session.QUICK:  # coarse figures without a layout, whose titles need not make room, are drawn in a third of the time
@@ -263,10 +262,9 @@ class _Panel:
             self.text(self.width, self.y(value) - self.bottom + 1, words, fontsize=SMALLER, ha="right", color="0.3")
         return self
 
-    def text(self, x: float, y: float, words: str, **style) -> Text:
+    def text(self, x: float, y: float, words: str, **style) -> Words:
         """Write at pixels from the panel's lower left corner."""
-        width, height = self.figure.get_size_inches() * DPI
-        return self.figure.text((self.left + x) / width, (self.bottom + y) / height, words, **style)
+        return Words(self.figure, self.left + x, self.bottom + y, words, **style)
 
 
 class _Boxes:
@@ -365,9 +363,9 @@ def _draw_losses(figure: Figure, column: int, summary, loss_range, added: _Boxes
     low, high = loss_range or _limits(np.append(summary.losses, guess))
     guides = {guess: "guessing"} if low <= guess <= high else {}
     panel = _Panel(figure, column, 1, low, high, rows=2, width=WIDE).label("loss", guides)
-    for x, values, (name, color) in zip((22, 72), summary.losses, LOSSES.items(), strict=True):
+    for x, values, (name, color) in zip((32, 78), summary.losses, LOSSES.items(), strict=True):
         added.line(panel, values, color)
-        panel.text(x, panel.height + 2, f"— {name}", fontsize=SMALL, color=color)
+        panel.text(x, panel.height + 2, name, fontsize=SMALL, color=color)
 
 
 def _draw_update_ratios(figure: Figure, column: int, summary, added: _Boxes) -> None:
@@ -384,14 +382,13 @@ def _draw_update_ratios(figure: Figure, column: int, summary, added: _Boxes) -> 
         panel.text(76 + i * 56 / len(ratios), panel.height + 2, name[-1], fontsize=SMALL, color=color)
 
 
-def _status_line(figure: Figure, title: str) -> list[Text]:
+def _status_line(figure: Figure, title: str) -> list[Words]:
     """Write the title and labels at the top; return the empty texts, which change, for the batch and both losses."""
-    width, height = figure.get_size_inches() * DPI
-    y = 1 - 14 / height
-    figure.text(6 / width, y, title, fontsize=9, fontweight="bold", va="center")
+    width, height = np.rint(figure.bbox.size)
+    Words(figure, 6, height - 14, title, fontsize=9, fontweight="bold", va="center")
     texts, labels = [], {"batch": "k", **{f"{name} loss": color for name, color in LOSSES.items()}}
     for from_right, (label, color) in zip((312, 164, 36), labels.items(), strict=True):
-        x = 1 - from_right / width
-        figure.text(x, y, f"{label} ", fontsize=8.5, color=color, ha="right", va="center")
-        texts.append(figure.text(x, y, "", fontsize=8.5, color=color, va="center"))
+        style = {"fontsize": 8.5, "color": color, "va": "center"}
+        Words(figure, width - from_right - 3, height - 14, label, ha="right", **style)
+        texts.append(Words(figure, width - from_right, height - 14, **style))
     return texts

@@ -118,7 +118,7 @@ def boxes_of(figure, color):
 
 
 def title_of(figure, words):
-    (text,) = (text for text in figure.texts if text.get_text().startswith(words))
+    (text,) = (text for text in figure.findobj(plt.Text) if text.get_text() == words)
     return text
 
 
@@ -127,7 +127,7 @@ def test_training_figure_draws_both_losses_up_to_the_batch(t):
     *_, train_losses, val_losses = histories = training()
     figure = figures.training_figure(t, *histories, loss_range=(0, 4))
     for losses, (name, color) in zip((train_losses, val_losses), figures.LOSSES.items(), strict=True):
-        assert to_rgb(title_of(figure, f"— {name}").get_color()) == to_rgb(color)  # the legend
+        assert to_rgb(title_of(figure, name).get_color()) == to_rgb(color)  # the legend
         (boxes,) = zip(*boxes_of(figure, color), strict=True)
         heights = [top - bottom for _, bottom, _, top in boxes]
         assert len(boxes) == t and heights[0] == figures.LINE and all(np.diff([left for left, *_ in boxes]) > 0)
@@ -140,8 +140,9 @@ def test_training_figure_draws_both_losses_up_to_the_batch(t):
 def test_training_figure_says_its_title_the_batch_and_its_losses(t):
     *_, train_losses, val_losses = histories = training()
     figure = figures.training_figure(t, *histories, title="He, raw")
-    top = max(text.get_position()[1] for text in figure.texts)
-    line = [text for text in figure.texts if text.get_position()[1] == top]
+    words = figure.findobj(movie.Words)
+    top = max(text.get_position()[1] for text in words)
+    line = [text for text in words if text.get_position()[1] == top]
     line = sorted(line, key=lambda text: (text.get_position()[0], text.get_ha() == "left"))
     expected = f"He, raw batch {t} / 3 training loss {train_losses[t - 1]:.2f} validation loss {val_losses[t - 1]:.2f}"
     assert " ".join(text.get_text().strip() for text in line) == expected
