@@ -218,7 +218,7 @@ class Words(Text):
         """Draw the words as any text, but for the shades, wherever the picture is of pixels."""
         if not isinstance(renderer, RendererAgg):
             super().draw(renderer)
-        elif self.get_text():
+        elif self.get_text().strip():
             style = self.get_fontsize(), self.get_fontweight(), self.get_ha(), self.get_va()
             shade, left, top = _letters(self.get_text(), self.figure.dpi, *style)
             x, y = np.rint(self.get_transform().transform(self.get_position())).astype(int)
@@ -240,13 +240,8 @@ def _letters(words: str, dpi: float, size: float, weight, ha: str, va: str) -> t
     text.draw(renderer)
     shade = np.rint(np.asarray(renderer.buffer_rgba())[..., 3] / 255 * 4) / 4
     rows, columns = (np.flatnonzero(shade.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return np.zeros((0, 0)), 0, 0
-    return (
-        shade[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
-        int(columns[0]) - width,
-        int(rows[0]) - height,
-    )
+    top, left = int(rows[0]), int(columns[0])
+    return shade[top : rows[-1] + 1, left : columns[-1] + 1], left - width, top - height
 
 
 @contextlib.contextmanager
