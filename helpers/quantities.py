@@ -11,30 +11,36 @@ from torch import Tensor
 from doctor import measure
 
 LEVELS = (0.01, 0.25, 0.5, 0.75, 0.99)  # the quantiles that stand for a distribution
+COUNTED = 100_000  # entries that are enough
 UPPER = slice(1 if sys.byteorder == "little" else 0, None, 2)  # of a float32 in two halves
-FINITE = 0x7F80  # float32 values that share their upper 16 bits make a cell; as many cells of each sign are finite
+# Float32 values that share their upper 16 bits make a cell. So many of each sign are finite; those below 0 come later.
+FINITE, SIGN = 0x7F80, 0x8000
 
 _edges = (np.arange(FINITE + 1, dtype=np.uint32) << 16).view(np.float32).astype(float)
 _edges[1], _edges[-1] = 0, np.finfo(np.float32).max  # nobody tells the smallest from 0
-_cells = np.stack([_edges[:-1], _edges[1:]], axis=1)
-CELLS = np.concatenate([-_cells[::-1, ::-1], _cells])  # lower and upper edge of each
+CELLS = np.stack([_edges[:-1], _edges[1:]], axis=1)  # lower and upper edge of each that is not negative
 
 
 class Distribution:
     """How the entries of a tensor are distributed, counted in cells: those whose float32 have the same upper 16 bits.
 
     A quantile is so right to the width of a cell, one part in 128 of its value, which is half a pixel of a panel;
-    counting takes a tenth of the time of sorting. `finite` tells whether all entries are; others are not counted.
+    counting takes a tenth of the time of sorting. Of more than 200,000 entries a part is counted, 66,000 or more at
+    equal distances: the outer quantiles of a normal distribution then err by 1.5 % of its standard deviation.
+    `finite` tells whether all entries are; others are not counted.
     """
 
     def __init__(self, tensor: Tensor):
-        keys = tensor.detach().float().contiguous().flatten().numpy().view(np.uint16)[UPPER]
-        counts = np.bincount(keys, minlength=0x10000)
-        counts = np.concatenate([counts[0x8000 : 0x8000 + FINITE][::-1], counts[:FINITE]])  # in the order of CELLS
+        values = tensor.detach().float().flatten()
+        self.finite = not len(values) or all(bound.isfinite() for bound in values.aminmax())
+        part = values.numpy()[:: len(values) // COUNTED | 1]  # odd, to pass through all columns of a matrix
+        keys = np.ascontiguousarray(part).view(np.uint16)[UPPER]
+        counts = np.bincount(keys)
         occupied = np.flatnonzero(counts != 0)  # of a mask it takes a tenth of the time
-        upto = np.concatenate([[0], counts[occupied].cumsum()])
-        self.finite = bool(upto[-1] == len(keys))
-        self._values = CELLS[occupied].ravel()  # both edges of each cell that has entries
+        positive, negative = (occupied[(occupied >= sign) & (occupied < sign + FINITE)] for sign in (0, SIGN))
+        upto = np.concatenate([[0], counts[negative[::-1]], counts[positive]]).cumsum()
+        # Both edges of each cell that has entries, in order, and the share of entries below them.
+        self._values = np.concatenate([-CELLS[negative - SIGN].ravel()[::-1], CELLS[positive].ravel()])
         self._below = np.stack([upto[:-1], upto[1:]], axis=1).ravel() / max(1, upto[-1])
 
     def quantiles(self, levels: Sequence[float] = LEVELS) -> np.ndarray:

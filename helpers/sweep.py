@@ -323,7 +323,8 @@ class _File:
 
 
 def _provenance() -> dict:
-    status, now = _git("status", "--porcelain"), time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+    status = _git("status", "--porcelain", "--", ".", ":!runs/kept")  # a notebook keeps several studies in one session
+    now = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
     versions = {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()}
     code = {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
     return code | versions | {"processor": platform.processor() or platform.machine(), "date": now}

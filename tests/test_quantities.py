@@ -29,6 +29,14 @@ def test_quantiles_of_many_numbers_are_right_to_one_part_in_128(scale):
     assert Distribution(tensor).quantiles() == pytest.approx(expected, rel=1 / 128, abs=1e-3 * scale)
 
 
+def test_quantiles_of_very_many_numbers_are_right_to_five_standard_errors():
+    tensor = torch.randn(256, 3072, generator=torch.Generator().manual_seed(0))
+    expected = np.quantile(tensor.numpy(), quantities.LEVELS)
+    assert Distribution(tensor).quantiles() == pytest.approx(expected, abs=5 * 0.015 + 1 / 128)
+    tensor[100, 1] = np.nan  # one that is not counted
+    assert not Distribution(tensor).finite
+
+
 def test_shares_are_those_of_a_histogram_and_zeros_are_a_number_of_their_own():
     tensor = torch.randn(300, 100, generator=torch.Generator().manual_seed(1)).relu()
     edges = np.linspace(-0.6, 4, 19)  # none at 0
