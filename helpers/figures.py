@@ -12,12 +12,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 from PIL import Image
 
 from helpers import quantities, session
-from helpers.movie import Rectangles, incremental
+from helpers.movie import Rectangles, Words, incremental
 
 plt.style.use(Path(__file__).with_name("style.mplstyle"))
 if session.QUICK:  # coarse figures without a layout, whose titles need not make room, are drawn in a third of the time
@@ -149,7 +148,7 @@ def heatmap(grid: pd.DataFrame, title: str, label: str, fmt: str = "{:.0f}", cma
 ALARM = "#d00000"
 LOSSES = {"training": "C0", "validation": "C1"}
 ROWS = {"weights": "C2", "net_values": "C3", "outputs": "C5"}
-SIGNALS = {"net val.": "C3", "out": "C5", "norm in": "0.4", "out ": "C4"}
+NORM = "C4"
 SMALL, SMALLER = 7.5, 6.5  # points: legible in a GIF, of which every pixel costs time and bytes
 # Pixels. A panel has the batches from left to right, and beside them the histogram of the present one.
 HEAD, LEFT, HISTORY, GAP, HISTOGRAM, TITLE, HEIGHT, BELOW = 30, 31, 103, 3, 24, 14, 60, 8
@@ -168,9 +167,9 @@ def training_figure(
     entries, darker between the quartiles, with the median, and red where a number is not finite; beside it stands the
     histogram of batch t (black marks: of the first). Each panel has a scale of its own, the same for all batches.
     Black: the share of dead units (of feature maps: channels), zero for the whole batch; 100 % is the top.
-    The lowest row has log10 of root mean squares, on one scale for all layers: net values, outputs, and of a batch norm
-    its input and its output. In the last column: the losses, with that of guessing, ln of the number of outputs, and
-    log10 of |change of a weight| / |weight| for each Linear layer.
+    The lowest row has log10 of root mean squares, on one scale for all layers: net values, outputs, and what goes into
+    a batch norm before the ReLU or comes out of one behind it. In the last column: the losses, with that of guessing,
+    ln of the number of outputs, and log10 of |change of a weight| / |weight| for each Linear layer.
 
     `title` names the training. `summary`: quantities.summarize of the same histories, where it is there already; only
     it knows of batch norms. `loss_range` (low, high) makes the losses of several movies comparable; those beyond it lie
@@ -178,24 +177,27 @@ def training_figure(
     """
     summary = summary or quantities.summarize(weights, net_values, activations, train_losses, val_losses)
     figure = _blank(columns := max(len(summary.weights), len(summary.net_values) + 1))
-    added, present = _Boxes(summary.losses.shape[1]), _Boxes(summary.losses.shape[1])
+    added, present, shares = _Boxes(summary.losses.shape[1]), _Boxes(summary.losses.shape[1]), []
     for row, (what, color) in enumerate(ROWS.items()):
         for column, (name, distributions) in enumerate(getattr(summary, what).items()):
             shown = quantities.quantiles({name: distributions})
-            panel = _Panel(figure, column, row, *_limits(shown)).label(_panel_title(summary, what, name, column))
+            panel = _Panel(figure, column, row, *_limits(shown)).label(_panel_title(summary, what, name))
             added.bars(panel, shown[0], color)
             present.histograms(panel, distributions, color)
             if what == "outputs":
                 added.line(dataclasses.replace(panel, low=0, high=1), summary.dead[column], "k")
+                shares.append(panel.text(WIDE, HEIGHT + 2, "", fontsize=SMALL, ha="right"))
     _draw_signals(figure, summary, added)
     _draw_losses(figure, columns - 1, summary, loss_range, added)
     _draw_update_ratios(figure, columns - 1, summary, added)
     texts = _status_line(figure, title)
     histograms = Rectangles(figure)
-    yield figure, [histograms, *texts]
+    yield figure, [histograms, *texts, *shares]
     for t, losses in enumerate(summary.losses.T):
-        for text, words in zip(texts, (f"{t + 1} / {added.steps}", *map("{:.2f}".format, losses)), strict=True):
-            text.set_text(words)
+        words = [f"{t + 1} / {added.steps}", *map("{:.2f}".format, losses)]
+        words += map("{:.0%} dead".format, summary.dead[:, t])
+        for text, new in zip(texts + shares, words, strict=True):
+            text.set_text(new)
         histograms.change(*present.of_batch(t))
         yield [Rectangles(figure, *added.of_batch(t))]
 
@@ -212,12 +214,10 @@ def _blank(columns: int) -> Figure:
     return figure
 
 
-def _panel_title(summary, what: str, name: str, column: int) -> str:
+def _panel_title(summary, what: str, name: str) -> str:
     if what == "weights":
         return "{}  {} → {}".format(name, *reversed(summary.shapes[name]))
-    if what == "net_values":
-        return f"{name}: net values"
-    return f"{name}: outputs" + ("; black: % dead" if not column else "")
+    return f"{name}: {what.replace('_', ' ')}"
 
 
 @dataclasses.dataclass
@@ -260,13 +260,12 @@ class _Panel:
             dots = np.arange(self.left, right, 4)
             y = np.full(len(dots), self.y(value))
             Rectangles(self.figure, np.stack([dots, y, dots + 2, y + 1], axis=1), [to_rgb(GREY)] * len(dots))
-            self.text(self.width, self.y(value) - self.bottom + 1, words, fontsize=SMALLER, ha="right", color="0.3")
+            self.text(self.width, self.y(value) - self.bottom + 4, words, fontsize=SMALLER, ha="right", color="0.3")
         return self
 
-    def text(self, x: float, y: float, words: str, **style) -> Text:
+    def text(self, x: float, y: float, words: str, **style) -> Words:
         """Write at pixels from the panel's lower left corner."""
-        width, height = self.figure.get_size_inches() * DPI
-        return self.figure.text((self.left + x) / width, (self.bottom + y) / height, words, **style)
+        return Words(self.figure, self.left + x, self.bottom + y, words, **style)
 
 
 class _Boxes:
@@ -346,17 +345,17 @@ def _log10(values: np.ndarray) -> np.ndarray:
 
 def _draw_signals(figure: Figure, summary, added: _Boxes) -> None:
     """Draw how large the signal is behind each layer, on one scale for all layers."""
-    both = [_log10(summary.net_rms), _log10(summary.output_rms)]
-    norms = _log10(summary.norm_rms) if len(summary.norm_rms) else np.empty((0, 2, added.steps))
-    low, high = _limits(np.concatenate([part.ravel() for part in (*both, norms)]))
+    lines = {"net": (summary.net_rms, ROWS["net_values"]), "out": (summary.output_rms, ROWS["outputs"])}
+    if len(norms := summary.norm_rms):  # one of its sides is the net value or the output, and drawn already
+        before = len(norms) == len(summary.net_rms) and np.allclose(norms[:, 1], summary.net_rms, rtol=0.01)
+        lines |= {"norm in": (norms[:, 0], NORM)} if before else {"norm out": (norms[:, 1], NORM)}
+    low, high = _limits(np.concatenate([_log10(values).ravel() for values, _ in lines.values()]))
     for column in range(len(summary.net_values)):
         panel = _Panel(figure, column, len(ROWS), low, high, width=WIDE).label("log10 rms")
-        lines = [both[0][column], both[1][column], *norms[column : column + 1].reshape(-1, added.steps)]
-        for values, color in zip(lines, SIGNALS.values(), strict=False):
-            added.line(panel, values, color)
-        words = list(SIGNALS.items())[2:] if column % 2 and len(norms) else list(SIGNALS.items())[:2]
-        for x, (name, color) in zip((54, 103), words, strict=True):
+        for x, (name, (values, color)) in zip((53, 74, 94), lines.items(), strict=False):
             panel.text(x, panel.height + 2, name, fontsize=SMALL, color=color)
+            for row in _log10(values[column : column + 1]):
+                added.line(panel, row, color)
 
 
 def _draw_losses(figure: Figure, column: int, summary, loss_range, added: _Boxes) -> None:
@@ -365,9 +364,9 @@ def _draw_losses(figure: Figure, column: int, summary, loss_range, added: _Boxes
     low, high = loss_range or _limits(np.append(summary.losses, guess))
     guides = {guess: "guessing"} if low <= guess <= high else {}
     panel = _Panel(figure, column, 1, low, high, rows=2, width=WIDE).label("loss", guides)
-    for x, values, (name, color) in zip((22, 72), summary.losses, LOSSES.items(), strict=True):
+    for x, values, (name, color) in zip((32, 78), summary.losses, LOSSES.items(), strict=True):
         added.line(panel, values, color)
-        panel.text(x, panel.height + 2, f"— {name}", fontsize=SMALL, color=color)
+        panel.text(x, panel.height + 2, name, fontsize=SMALL, color=color)
 
 
 def _draw_update_ratios(figure: Figure, column: int, summary, added: _Boxes) -> None:
@@ -384,14 +383,13 @@ def _draw_update_ratios(figure: Figure, column: int, summary, added: _Boxes) -> 
         panel.text(76 + i * 56 / len(ratios), panel.height + 2, name[-1], fontsize=SMALL, color=color)
 
 
-def _status_line(figure: Figure, title: str) -> list[Text]:
+def _status_line(figure: Figure, title: str) -> list[Words]:
     """Write the title and labels at the top; return the empty texts, which change, for the batch and both losses."""
-    width, height = figure.get_size_inches() * DPI
-    y = 1 - 14 / height
-    figure.text(6 / width, y, title, fontsize=9, fontweight="bold", va="center")
+    width, height = np.rint(figure.bbox.size)
+    Words(figure, 6, height - 14, title, fontsize=9, fontweight="bold", va="center")
     texts, labels = [], {"batch": "k", **{f"{name} loss": color for name, color in LOSSES.items()}}
     for from_right, (label, color) in zip((312, 164, 36), labels.items(), strict=True):
-        x = 1 - from_right / width
-        figure.text(x, y, f"{label} ", fontsize=8.5, color=color, ha="right", va="center")
-        texts.append(figure.text(x, y, "", fontsize=8.5, color=color, va="center"))
+        style = {"fontsize": 8.5, "color": color, "va": "center"}
+        Words(figure, width - from_right - 3, height - 14, label, ha="right", **style)
+        texts.append(Words(figure, width - from_right, height - 14, **style))
     return texts

@@ -29,9 +29,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML
 from matplotlib.artist import Artist
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import IdentityTransform
 
 from helpers import session
 
@@ -151,16 +154,16 @@ def _drawn_on(steps: Iterator) -> Iterator[np.ndarray]:
     pixels = np.asarray(canvas.buffer_rgba())
     for _, _, added in steps:
         for artist in added:
-            _draw(artist, canvas.renderer, pixels)
+            artist.draw(canvas.renderer)
         kept = canvas.copy_from_bbox(figure.bbox)
         for artist in changing:
-            _draw(artist, canvas.renderer, pixels)
+            artist.draw(canvas.renderer)
         yield pixels.copy()[..., :3]  # the copy of three channels alone takes ten times as long
         canvas.restore_region(kept)
 
 
 class Rectangles(Artist):
-    """Filled rectangles on whole pixels of a figure; a movie paints them straight into its frames.
+    """Filled rectangles on whole pixels of a figure, which are painted straight into a picture of its own size.
 
     boxes: (N, 4) left, bottom, right, top in pixels of the figure at its own dpi, from its lower left corner; of one
     without width or height nothing is seen. colors: (N, 3), RGB from 0 to 1.
@@ -169,7 +172,7 @@ class Rectangles(Artist):
     def __init__(self, figure: Figure, boxes=(), colors=()):
         super().__init__()
         self.change(boxes, colors)
-        self._size = np.tile(np.rint(figure.bbox.size), 2)  # now: saving with a tight box changes it for a while
+        self._size = np.rint(figure.bbox.size)  # now: saving with a tight box changes it for a while
         figure.add_artist(self)
 
     def change(self, boxes, colors) -> None:
@@ -182,14 +185,16 @@ class Rectangles(Artist):
         return self.figure.bbox
 
     def draw(self, renderer) -> None:
-        """Draw them as matplotlib does, at any dpi and in any format."""
-        corners = (self.boxes / self._size)[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+        """Paint them, in a fraction of matplotlib's time; at another dpi or in another format draw them."""
+        if isinstance(renderer, RendererAgg) and np.array_equal((renderer.width, renderer.height), self._size):
+            self._paint(np.asarray(renderer.buffer_rgba()))
+            return
+        corners = (self.boxes / np.tile(self._size, 2))[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
         shapes = PolyCollection(corners, facecolors=self.colors, linewidths=0, antialiaseds=False, snap=False)
         shapes.set(transform=self.figure.transFigure, figure=self.figure)
         shapes.draw(renderer)
 
-    def paint(self, pixels: np.ndarray) -> None:
-        """Fill them in an image, uint8 (H, W, 4): the pixels of `draw`, in a fraction of its time."""
+    def _paint(self, pixels: np.ndarray) -> None:
         bytes_of = np.full((len(self.boxes), 4), 255, np.uint8)
         bytes_of[:, :3] = np.rint(255 * self.colors)
         whole, height = pixels.view(np.uint32)[..., 0], len(pixels)
@@ -197,11 +202,46 @@ class Rectangles(Artist):
             whole[height - top : height - bottom, left:right] = color
 
 
-def _draw(artist: Artist, renderer, pixels: np.ndarray) -> None:
-    if isinstance(artist, Rectangles):
-        artist.paint(pixels)
-    else:
-        artist.draw(renderer)
+class Words(Text):
+    """Text at pixels (x, y) of a figure, whose shape is kept: the same words are made into pixels once in a process.
+
+    Its rims have three shades: each color costs a GIF time and bytes.
+    """
+
+    def __init__(self, figure: Figure, x: float, y: float, words: str = "", **style):
+        width, height = figure.bbox.size
+        super().__init__(x / width, y / height, words, **style)
+        self.set_transform(figure.transFigure)
+        figure.add_artist(self)
+
+    def draw(self, renderer) -> None:
+        """Draw the words as any text, but for the shades, wherever the picture is of pixels."""
+        if not isinstance(renderer, RendererAgg):
+            super().draw(renderer)
+        elif self.get_text().strip():
+            style = self.get_fontsize(), self.get_fontweight(), self.get_ha(), self.get_va()
+            shade, left, top = _letters(self.get_text(), self.figure.dpi, *style)
+            x, y = np.rint(self.get_transform().transform(self.get_position())).astype(int)
+            pixels = np.asarray(renderer.buffer_rgba())
+            row, column = len(pixels) - y + top, x + left
+            below, right = row + shade.shape[0], column + shade.shape[1]
+            part = pixels[max(0, row) : max(0, below), max(0, column) : max(0, right), :3]
+            shade = shade[max(0, -row) :, max(0, -column) :][: part.shape[0], : part.shape[1], None]
+            part[:] = np.rint(part + (255 * np.array(to_rgb(self.get_color())) - part) * shade)
+
+
+@functools.lru_cache(10_000)
+def _letters(words: str, dpi: float, size: float, weight, ha: str, va: str) -> tuple[np.ndarray, int, int]:
+    """Return how dark each pixel of the words is, 0 to 1, and where they begin, right of and below their anchor."""
+    width, height = int(len(words) * size * dpi / 72) + 10, int(size * dpi / 36) + 10
+    renderer = RendererAgg(2 * width, 2 * height, dpi)
+    text = Text(width, height, words, fontsize=size, fontweight=weight, ha=ha, va=va)
+    text.set(figure=Figure(dpi=dpi), transform=IdentityTransform())
+    text.draw(renderer)
+    shade = np.rint(np.asarray(renderer.buffer_rgba())[..., 3] / 255 * 4) / 4
+    rows, columns = (np.flatnonzero(shade.any(axis=axis)) for axis in (1, 0))
+    top, left = int(rows[0]), int(columns[0])
+    return shade[top : rows[-1] + 1, left : columns[-1] + 1], left - width, top - height
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Recorded tensors -> the numbers, batch by batch, that the training figure and the page of all movies show."""
 
 import itertools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from doctor import measure
 
 LEVELS = (0.01, 0.25, 0.5, 0.75, 0.99)  # the quantiles that stand for a distribution
+UPPER = slice(1 if sys.byteorder == "little" else 0, None, 2)  # of a float32 in two halves
 FINITE = 0x7F80  # float32 values that share their upper 16 bits make a cell; as many cells of each sign are finite
 
 _edges = (np.arange(FINITE + 1, dtype=np.uint32) << 16).view(np.float32).astype(float)
@@ -26,7 +28,7 @@ class Distribution:
     """
 
     def __init__(self, tensor: Tensor):
-        keys = tensor.detach().float().contiguous().flatten().numpy().view(np.uint32) >> 16
+        keys = tensor.detach().float().contiguous().flatten().numpy().view(np.uint16)[UPPER]
         counts = np.bincount(keys, minlength=0x10000)
         counts = np.concatenate([counts[0x8000 : 0x8000 + FINITE][::-1], counts[:FINITE]])  # in the order of CELLS
         occupied = np.flatnonzero(counts != 0)  # of a mask it takes a tenth of the time

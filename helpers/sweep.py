@@ -64,7 +64,7 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
     trials, file = _trials(configs, seeds), _File(name, version, trial, keep)
     old = {key: record for key, record in file.read().items() if key in trials}
     if hasattr(trial, "writes"):
-        old = {key: record for key, record in old.items() if Path(trial.writes(*trials[key])).exists()}
+        old = {k: old[k] for k in old if all(Path(path_of(*trials[k])).exists() for path_of in trial.writes)}
     missing = [pair for key, pair in trials.items() if key not in old]
     new = _run_missing(trial, missing, old, file) if missing else {}
     if old:
@@ -94,9 +94,9 @@ def batched(same, at_most=None):
     return functools.partial(_mark, batched=((same,) if isinstance(same, str) else tuple(same), at_most))
 
 
-def writes(path_of):
-    """Mark a trial that writes a file: its result counts only as long as the file `path_of(config, seed)` is there."""
-    return functools.partial(_mark, writes=path_of)
+def writes(*paths_of):
+    """Mark a trial that writes files: its result counts only as long as all `path_of(config, seed)` are there."""
+    return functools.partial(_mark, writes=paths_of)
 
 
 def _mark(trial, **marks):

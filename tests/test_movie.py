@@ -1,6 +1,7 @@
 """A movie shows every frame as it was drawn, and what is drawn step by step is what is drawn at once."""
 
 import functools
+import io
 import itertools
 import re
 import warnings
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image, ImageSequence
@@ -243,6 +245,43 @@ HISTORIES = {
 def test_training_figure_is_the_same_both_ways(name):
     histories = HISTORIES[name]()
     assert same_both_ways(training_figure, histories, at=None if name == "2 layers" else [len(histories[3])])
+
+
+def picture(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())[..., :3].astype(int)
+
+
+def test_rectangles_are_painted_as_matplotlib_draws_them(monkeypatch):
+    figure = Figure(figsize=(2, 1), dpi=100, layout="none")
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, (150, 60), (20, 2))
+    movie.Rectangles(figure, np.hstack([corners, corners + rng.integers(0, 40, (20, 2))]), rng.random((20, 3)))
+    painted = picture(figure)
+    monkeypatch.setattr(movie, "RendererAgg", type(None))
+    assert np.array_equal(painted, picture(figure)) and len(np.unique(painted)) > 20
+
+
+@pytest.mark.parametrize("style", [{}, {"ha": "right", "va": "center", "color": "C1", "fontweight": "bold"}])
+@pytest.mark.parametrize("at", [(100, 50), (20, 95), (190, -3)])  # in the middle, and cut off by the border
+def test_words_are_those_of_matplotlib_but_for_the_shades_of_their_rims(monkeypatch, at, style):
+    figure = Figure(figsize=(2, 1), dpi=100, layout="none")
+    words = movie.Words(figure, *at, "", fontsize=9, **style)
+    assert (picture(figure) == 255).all()
+    words.set_text("loss 2.30 |Δw|")
+    painted = picture(figure)
+    monkeypatch.setattr(movie, "RendererAgg", type(None))
+    drawn = picture(figure)
+    assert np.abs(painted - drawn).max() <= 33 and (drawn < 255).any()
+    assert len(np.unique(painted.reshape(-1, 3), axis=0)) <= 5
+
+
+@pytest.mark.parametrize("options", [{"dpi": 60}, {"bbox_inches": "tight"}, {"format": "svg"}])
+def test_training_figure_can_be_saved_in_other_ways(options):
+    figure = training_figure(2, *history(2))
+    figure.savefig(buffer := io.BytesIO(), **options)
+    assert len(buffer.getvalue()) > 5000
 
 
 @incremental

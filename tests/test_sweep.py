@@ -143,18 +143,26 @@ def test_only_what_is_new_is_run(runs, tmp_path, alone):
     ]
 
 
-def test_trial_whose_file_is_missing_runs_again(runs, tmp_path, alone):
-    @sweep.writes(lambda config, seed: tmp_path / f"{config['x']}.txt")
+def test_trial_of_whose_files_one_is_missing_runs_again(runs, tmp_path, alone):
+    def text(config, seed):
+        return tmp_path / f"{config['x']}.txt"
+
+    def picture(config, seed):
+        return text(config, seed).with_suffix(".png")
+
+    @sweep.writes(text, picture)
     def trial(config, seed):
         note(config, seed)
-        (tmp_path / f"{config['x']}.txt").touch()
+        text(config, seed).touch()
+        picture(config, seed).touch()
         return {"y": config["x"]}
 
-    configs = grid(x=range(3), log=str(tmp_path / "log"))
+    configs = grid(x=range(4), log=str(tmp_path / "log"))
     study("files", trial, configs, [0])
     (tmp_path / "1.txt").unlink()
-    assert study("files", trial, configs, [0]).y.tolist() == [0, 1, 2]
-    assert noted(tmp_path / "log") == ["0 0", "1 0", "1 0", "2 0"]
+    (tmp_path / "3.png").unlink()
+    assert study("files", trial, configs, [0]).y.tolist() == [0, 1, 2, 3]
+    assert noted(tmp_path / "log") == ["0 0", "1 0", "1 0", "2 0", "3 0", "3 0"]
 
 
 def times(factor):
