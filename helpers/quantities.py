@@ -1,6 +1,7 @@
 """Recorded tensors -> the numbers, batch by batch, that the training figure and the page of all movies show."""
 
 import itertools
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Distribution:
 
     def __init__(self, tensor: Tensor):
         values = tensor.detach().float().flatten()
-        self.finite = not len(values) or all(bound.isfinite() for bound in values.aminmax())
+        self.finite = not len(values) or all(math.isfinite(bound.item()) for bound in values.aminmax())
         part = values.numpy()[:: len(values) // COUNTED | 1]  # odd, to pass through all columns of a matrix
         keys = np.ascontiguousarray(part).view(np.uint16)[UPPER]
         counts = np.bincount(keys)
