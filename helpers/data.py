@@ -91,7 +91,7 @@ def load(name: str, root: str | Path | None = None, allow_sample: bool = True) -
 
 def as_vectors(images: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
     """Return images uint8 (N, C, H, W) as vectors float32 (N, C * H * W) with values in [0, 1]."""
-    return images.to(device).flatten(1).float() / 255
+    return images.to(device).flatten(1) / 255
 
 
 @functools.cache

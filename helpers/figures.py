@@ -190,14 +190,11 @@ def training_figure(
     _draw_signals(figure, summary, added)
     _draw_losses(figure, columns - 1, summary, loss_range, added)
     _draw_update_ratios(figure, columns - 1, summary, added)
-    texts = _status_line(figure, title)
-    histograms = Rectangles(figure)
-    yield figure, [histograms, *texts, *shares]
-    for t, losses in enumerate(summary.losses.T):
-        words = [f"{t + 1} / {added.steps}", *map("{:.2f}".format, losses)]
-        words += map("{:.0%} dead".format, summary.dead[:, t])
-        for text, new in zip(texts + shares, words, strict=True):
-            text.set_text(new)
+    texts, histograms = _status_line(figure, title) + shares, Rectangles(figure)
+    yield figure, [histograms, *texts]
+    for t in range(added.steps):
+        for text, words in zip(texts, _status(summary, t), strict=True):
+            text.set_text(words)
         histograms.change(*present.of_batch(t))
         yield [Rectangles(figure, *added.of_batch(t))]
 
@@ -352,7 +349,7 @@ def _draw_signals(figure: Figure, summary, added: _Boxes) -> None:
     low, high = _limits(np.concatenate([_log10(values).ravel() for values, _ in lines.values()]))
     for column in range(len(summary.net_values)):
         panel = _Panel(figure, column, len(ROWS), low, high, width=WIDE).label("log10 rms")
-        for x, (name, (values, color)) in zip((53, 74, 94), lines.items(), strict=False):
+        for x, (name, (values, color)) in zip((51, 71, 90), lines.items(), strict=False):
             panel.text(x, panel.height + 2, name, fontsize=SMALL, color=color)
             for row in _log10(values[column : column + 1]):
                 added.line(panel, row, color)
@@ -393,3 +390,9 @@ def _status_line(figure: Figure, title: str) -> list[Words]:
         Words(figure, width - from_right - 3, height - 14, label, ha="right", **style)
         texts.append(Words(figure, width - from_right, height - 14, **style))
     return texts
+
+
+def _status(summary, t: int) -> list[str]:
+    """Return what changes from batch to batch: its number, both losses, and of each ReLU the share of dead units."""
+    words = [f"{t + 1} / {summary.losses.shape[1]}", *map("{:.2f}".format, summary.losses[:, t])]
+    return words + [f"{share:.0%} dead" for share in summary.dead[:, t]]

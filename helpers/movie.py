@@ -197,8 +197,8 @@ class Rectangles(Artist):
     def _paint(self, pixels: np.ndarray) -> None:
         bytes_of = np.full((len(self.boxes), 4), 255, np.uint8)
         bytes_of[:, :3] = np.rint(255 * self.colors)
-        whole, height = pixels.view(np.uint32)[..., 0], len(pixels)
-        for (left, bottom, right, top), color in zip(self.boxes.tolist(), bytes_of.view(np.uint32)[:, 0], strict=True):
+        colors, whole, height = bytes_of.view(np.uint32)[:, 0], pixels.view(np.uint32)[..., 0], len(pixels)
+        for left, bottom, right, top, color in zip(*self.boxes.T.tolist(), colors, strict=True):
             whole[height - top : height - bottom, left:right] = color
 
 
