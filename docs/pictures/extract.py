@@ -1,12 +1,17 @@
-"""Copies the README's pictures out of the saved notebooks: `python docs/pictures/extract.py` after they were run.
+"""Makes the README's pictures anew: `python docs/pictures/extract.py` after the notebooks were run.
 
-A cell says by its metadata `"picture": "NAME"` that its figure becomes docs/pictures/NAME.png.
+A cell says by its metadata `"picture": "NAME"` that its figure becomes docs/pictures/NAME.png. The page of all movies
+is opened in headless Chromium, where that is installed.
 """
 
 import base64
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -23,7 +28,23 @@ def marked_figures() -> Iterator[tuple[Path, bytes]]:
                 yield HERE / f"{name}.png", base64.b64decode(shown[0])
 
 
+def photograph_page() -> Path | None:
+    """Write a picture of gifs/index.html with three networks; None without Chromium."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        return None
+    path, address = HERE / "gallery.png", (ROOT / "gifs" / "index.html").as_uri()
+    options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1100,1250"]
+    pictured = [f"--screenshot={path}", "--virtual-time-budget=5000", f"{address}#chosen=21,63,65&t=60"]
+    subprocess.run([chromium, *options, *pictured], check=True, capture_output=True, timeout=60)
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
+    return path
+
+
 if __name__ == "__main__":
     for path, content in marked_figures():
         path.write_bytes(content)
+        print(path.relative_to(ROOT))
+    if path := photograph_page():
         print(path.relative_to(ROOT))
