@@ -163,17 +163,14 @@ def training_figure(
     """Draw what a TorchMonitor has recorded up to batch t: `training_figure(t, *histories)`, for t = 1 ... T.
 
     A column for each Linear layer: its weights, and below them the net values and outputs of the ReLU that has the same
-    place among the ReLUs. In these panels a batch is a bar from the first to the last of quantities.LEVELS, of all
-    entries, darker between the quartiles, with the median, and red where a number is not finite; beside it stands the
-    histogram of batch t (black marks: of the first). Each panel has a scale of its own, the same for all batches.
-    Black: the share of dead units (of feature maps: channels), zero for the whole batch; 100 % is the top.
-    The lowest row has log10 of root mean squares, on one scale for all layers: net values, outputs, and what goes into
-    a batch norm before the ReLU or comes out of one behind it. In the last column: the losses, with that of guessing,
-    ln of the number of outputs, and log10 of |change of a weight| / |weight| for each Linear layer.
-
-    `title` names the training. `summary`: quantities.summarize of the same histories, where it is there already; only
-    it knows of batch norms. `loss_range` (low, high) makes the losses of several movies comparable; those beyond it lie
-    on its edge.
+    place among the ReLUs. A batch is a bar from the first to the last of quantities.LEVELS, of all entries, darker
+    between the quartiles, with the median, and red where a number is not finite; beside it stands the histogram of
+    batch t (black marks: of the first). Each panel has a scale of its own, the same for all batches. Black, from 0 to
+    100 %: the share of dead units (feature maps: channels), zero for all the batch; above it, at t. Lowest row: log10
+    of root mean squares, one scale for all layers: net values, outputs, and the other side of a batch norm. Last
+    column: losses, guessing (ln of the number of outputs), and log10 of |change| / |weight| for each Linear layer.
+    `title` names the training. `summary`: quantities.summarize of the same histories; only it knows of batch norms.
+    `loss_range` (low, high) makes the losses of several movies comparable; those beyond it lie on its edge.
     """
     summary = summary or quantities.summarize(weights, net_values, activations, train_losses, val_losses)
     figure = _blank(columns := max(len(summary.weights), len(summary.net_values) + 1))
