@@ -4,10 +4,12 @@ All functions are pure, leave their arguments alone and record no gradient. Thos
 device of their arguments, so that a caller decides when to wait for it. NaN counts as neither zero nor saturated.
 """
 
+import copy
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 BOUNDS = {  # of the outputs of activation functions, by the name of the function or, in lower case, of the module
     "sigmoid": (0, 1),
@@ -26,6 +28,15 @@ RECTIFIERS = {"relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "ge
 RECTIFIERS |= {"rrelu", "hardswish", "hardtanh"}  # nn.ReLU6 calls hardtanh
 ACTIVATIONS = RECTIFIERS | BOUNDS.keys()
 CLAMPS = {"clamp", "clamp_min", "clip"}
+
+
+@torch.no_grad()
+def weight_of(module: nn.Module) -> Tensor:
+    """Return `module.weight`, of a parametrized one without an effect on it: spectral norm iterates when it is read."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return module.weight
+    with torch.random.fork_rng():
+        return copy.deepcopy(module.parametrizations["weight"]).eval()()
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """TorchMonitor: collects what happens in a network during training; hands it on to `movie` and draws nothing itself."""
 
+import itertools
 import warnings
 import weakref
 from collections import Counter
@@ -7,10 +8,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from doctor import measure
 from helpers import movie
 from helpers.progress import progress
 from helpers.quantities import rms
@@ -59,6 +62,7 @@ class TorchMonitor(AbstractContextManager):
         self.train_losses: list[float] = []
         self.val_losses: list[float] = []
         self._recorded = 0  # forward passes
+        self._ends: list[int] = []  # how many there were each time the weights were retrieved
         self._pass: list[tuple[str, Tensor, Tensor]] | None = None  # ReLU, input and output in the pass under way
         self._norms: dict[str, tuple[float, float]] = {}  # of that pass
         self.retrieve_weights_after_optimization_step()
@@ -77,7 +81,8 @@ class TorchMonitor(AbstractContextManager):
         for name, module in self._linears.items():
             if isinstance(module, nn.LazyLinear):
                 raise ValueError(f"The layer {name} has no weights yet: run a batch through the model first.")
-            self.weights[name].append(_copy(module.weight))
+            self.weights[name].append(_copy(measure.weight_of(module)))
+        self._ends.append(self._recorded)
 
     def receive_losses(self, train_loss: float | Tensor, val_loss: float | Tensor) -> None:
         """Append the losses on training and validation data; to be called after each batch."""
@@ -91,11 +96,13 @@ class TorchMonitor(AbstractContextManager):
         `fig_fun(t, weights, net_values, activations, train_losses, val_losses)` returns the figure after t = 1 ... T
         batches: that of losses[:t], net_values[...][:t] and weights[...][: t + 1]. It is given the whole lists, so that
         it can fix the limits of its axes for the whole movie. `helpers.movie` says how to write one that draws fast.
+        Passes without a retrieval of the weights between them, as when gradients are accumulated, are one batch.
         Raises ValueError where the lists differ in length, for figures of changing size and an fps outside 1 ... 50;
         TypeError for no Figure.
         """
-        steps = self._processed_batches()
-        histories = self.weights, self.net_values, self.activations, self.train_losses, self.val_losses
+        lists = [{k: self._by_batch(v) for k, v in kind.items()} for kind in (self.net_values, self.activations)]
+        histories = self.weights, *lists, *map(self._by_batch, (self.train_losses, self.val_losses))
+        steps = _processed_batches(*histories)
         pictures = movie.frames(fig_fun, histories, steps)
         return movie.write_gif(gif_filename, progress(pictures, total=steps, desc=Path(gif_filename).name), fps)
 
@@ -108,21 +115,14 @@ class TorchMonitor(AbstractContextManager):
     def __exit__(self, *exception) -> None:
         self.close()
 
-    def _processed_batches(self) -> int:
-        """Return the number of batches T; raise a ValueError if a list has not as many entries as the longest."""
-        mode = "call the model itself, as model(x), in training mode, once for each batch; the pass must use this ReLU"
-        losses = "call receive_losses(train_loss, val_loss) after each batch"
-        counts = [(f'weights["{name}"]', len(entries) - 1, CALL_RETRIEVE) for name, entries in self.weights.items()]
-        for kind in ("net_values", "activations"):
-            counts += [(f'{kind}["{name}"]', len(entries), mode) for name, entries in getattr(self, kind).items()]
-        counts += [("train_losses", len(self.train_losses), losses), ("val_losses", len(self.val_losses), losses)]
-        steps = max(count for _, count, _ in counts)
-        if steps == 0:
-            raise ValueError("No batch has been recorded: train the model before making a movie.")
-        for name, count, advice in counts:
-            if count < steps:
-                raise ValueError(f"{name} is short, with {count} batches where others have {steps}: {advice}.")
-        return steps
+    def _by_batch(self, entries: list) -> list:
+        """Return what belongs to each batch: all passes between two retrievals of the weights, losses as their mean."""
+        spans = [*itertools.pairwise(self._ends)]
+        if len(entries) <= len(spans) or len(entries) != self._ends[-1] or any(a == b for a, b in spans):
+            return entries
+        if isinstance(entries[0], Tensor):
+            return [torch.cat(torch.atleast_1d(entries[a:b])) for a, b in spans]
+        return [sum(entries[a:b]) / (b - a) for a, b in spans]
 
     # ---- what the hooks call
 
@@ -132,7 +132,8 @@ class TorchMonitor(AbstractContextManager):
     def _check_weights(self, module, args, output, name: str) -> None:
         if self._pass is not None and len(self.weights[name]) <= self._recorded:
             problem = "A batch begins, and the weights after the one before were not retrieved"
-            warnings.warn(f"{problem}: {CALL_RETRIEVE}.", stacklevel=2)
+            accumulated = "Without it passes count as one batch, as when gradients are accumulated"
+            warnings.warn(f"{problem}: {CALL_RETRIEVE}. {accumulated}.", stacklevel=2)
 
     def _take_input(self, module, args, kwargs) -> None:
         if self._pass is not None:
@@ -179,3 +180,20 @@ class _Hook:
 
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
+
+
+def _processed_batches(weights, net_values, activations, train_losses, val_losses) -> int:
+    """Return the number of batches T; raise a ValueError if a list has not as many entries as the longest."""
+    mode = "call the model itself, as model(x), in training mode, once for each batch; the pass must use this ReLU"
+    losses = "call receive_losses(train_loss, val_loss) after each batch"
+    counts = [(f'weights["{name}"]', len(entries) - 1, CALL_RETRIEVE) for name, entries in weights.items()]
+    for kind, lists in (("net_values", net_values), ("activations", activations)):
+        counts += [(f'{kind}["{name}"]', len(entries), mode) for name, entries in lists.items()]
+    counts += [("train_losses", len(train_losses), losses), ("val_losses", len(val_losses), losses)]
+    steps = max(count for _, count, _ in counts)
+    if steps == 0:
+        raise ValueError("No batch has been recorded: train the model before making a movie.")
+    for name, count, advice in counts:
+        if count < steps:
+            raise ValueError(f"{name} is short, with {count} batches where others have {steps}: {advice}.")
+    return steps

@@ -304,6 +304,26 @@ def test_training_is_bit_for_bit_that_without_a_monitor():
     assert same(*traces)
 
 
+PARAMETRIZATIONS = {
+    "spectral norm": nn.utils.parametrizations.spectral_norm,  # iterates each time that the weight is read in training
+    "weight norm": nn.utils.parametrizations.weight_norm,
+    "orthogonal": nn.utils.parametrizations.orthogonal,
+}
+
+
+@pytest.mark.parametrize("parametrize", PARAMETRIZATIONS.values(), ids=PARAMETRIZATIONS)
+def test_training_of_parametrized_layers_is_bit_for_bit_that_without_a_monitor(parametrize):
+    traces = []
+    for monitored in (False, True):
+        torch.manual_seed(3)
+        model = nn.Sequential(parametrize(nn.Linear(6, 5)), nn.ReLU(), parametrize(nn.Linear(5, 3)))
+        monitor = TorchMonitor(model) if monitored else None
+        traces.append([value for seed in range(3) for value in step(model, batch(seed=seed), monitor)])
+        traces[-1] += model.state_dict().values()
+    assert same(*traces)
+    assert torch.allclose(monitor.weights["0"][-1], model.eval()[0].weight)
+
+
 def test_what_is_stored_is_a_copy_on_the_cpu_without_a_graph():
     model, kept = mlp(), []
     model[1].register_forward_hook(lambda module, args, output: kept.extend([args[0], output]))
@@ -424,6 +444,60 @@ def test_movie_of_lists_that_differ_in_length_says_which_is_short_and_what_to_do
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("losses", ["of each pass", "of each step"])
+def test_passes_between_two_retrievals_are_one_batch_of_a_movie(losses, tmp_path):
+    model, given = mlp(), []
+    monitor = TorchMonitor(model)
+    for seed in range(3):  # gradients of two batches are accumulated
+        for part in range(2):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model(batch(seed=2 * seed + part)).sum().backward()
+            if losses == "of each pass" or part:
+                monitor.receive_losses(2 * seed + part, 0)
+        monitor.retrieve_weights_after_optimization_step()
+
+    def keep(t, *histories):
+        given.append(histories)
+        return flat(t, *histories)
+
+    monitor.make_movie(keep, tmp_path / "a.gif")
+    weights, net_values, activations, train_losses, _ = given[0]
+    assert len(given) == 3 == len(net_values["1"]) == len(activations["3"]) == len(weights["0"]) - 1
+    assert net_values["1"][1].shape == (16, 5) and len(monitor.net_values["1"]) == 6
+    assert train_losses == ([0.5, 2.5, 4.5] if losses == "of each pass" else [1, 3, 5])
+
+
+class Total(nn.Module):
+    """A network with a ReLU of a single number."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.relu = nn.Linear(6, 5), nn.ReLU()
+
+    def forward(self, x):
+        return self.relu(self.layer(x).sum())
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes"),
+    [
+        (lambda: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)), (8, 0)),
+        (lambda: nn.Sequential(nn.Linear(6, 0), nn.ReLU(), nn.Linear(0, 3)), (8,)),
+        (Total, (8, 8)),
+    ],
+    ids=["empty batch", "no units", "a single number"],
+)
+def test_movie_of_odd_shapes(model, sizes, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that no unit gets a weight
+        model = model()
+    with TorchMonitor(model) as monitor:
+        for size in sizes:
+            step(model, batch(size), monitor)
+    assert monitor.make_movie(training_figure, tmp_path / "a.gif").exists()
+
+
 def test_movie_of_a_model_with_an_idle_relu_names_it(tmp_path):
     model = mlp()
     model[0].idle = nn.ReLU()
@@ -452,6 +526,11 @@ def played(path):
         return *zip(*frames, strict=True), gif.info
 
 
+def flatten(histories):
+    """Return all lists of a monitor's histories."""
+    return [part for each in histories for part in (each.values() if isinstance(each, dict) else [each])]
+
+
 def test_movie_asks_for_a_figure_after_each_batch_and_gives_it_all_lists(tmp_path, capsys):
     def fig_fun(t, *histories):
         asked.append((t, *histories))
@@ -465,7 +544,7 @@ def test_movie_asks_for_a_figure_after_each_batch_and_gives_it_all_lists(tmp_pat
     assert [t for t, *_ in asked] == [1, 2, 3]
     lists = monitor.weights, monitor.net_values, monitor.activations, monitor.train_losses, monitor.val_losses
     for _, *given in asked:
-        assert len(given) == 5 and all(one is other for one, other in zip(given, lists, strict=True))
+        assert len(given) == 5 and all(one is other for one, other in zip(flatten(given), flatten(lists), strict=True))
     frames, durations, info = played(path)
     assert [tuple(frame[0, 0]) for frame in frames] == [(51, 0, 0), (102, 0, 0), (153, 0, 0)]
     assert durations == (50, 50, movie.LAST) and info["loop"] == 0
