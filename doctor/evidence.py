@@ -1,6 +1,7 @@
 """Evidence: what the doctor's rules look at, drawn from the records of a Watch, and the symptoms that they find."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,8 @@ from doctor.watch import FIRST, Watch
 
 PATIENCE = 100  # steps after which learning should show
 LEARNED = 0.1  # of the labels' entropy: if less of it is gone after PATIENCE steps, hardly anything is learned
+
+CLASSES_TRIED = 100  # at most, with made-up outputs
 
 LOSS = "the loss: call doctor.loss_fn in the loop"
 CLASSES = "outputs (B, C) and class indices"
@@ -71,9 +74,20 @@ class Evidence:
 
     @cached_property
     def trained(self) -> dict[str, float]:
-        """The rates of the model's parameters that the optimizer has."""
-        rates = {id(p): group.get("lr", 1) for group in self.watch.optimizer.param_groups for p in group["params"]}
+        """The highest rates, over the watched passes, of the model's parameters that the optimizer has."""
+        rates = {}
+        for k, group in enumerate(self.watch.optimizer.param_groups):
+            seen = [p.rates[k] for p in self.passes if k < len(p.rates) and not math.isnan(p.rates[k])]
+            rates |= {id(p): max(seen, default=group.get("lr", 1)) for p in group["params"]}
         return {name: rates[id(p)] for name, p in self.watch.parameters.items() if id(p) in rates}
+
+    @cached_property
+    def sizes(self) -> dict[str, set[float]]:
+        """The different norms that each parameter has had."""
+        found = defaultdict(set)
+        for update in (update for p in self.passes for update in p.updates):
+            found[update.name].add(update.weight)
+        return found
 
     @cached_property
     def step_ratios(self) -> list[float]:
@@ -150,11 +164,11 @@ class Evidence:
 
     @cached_property
     def made_up(self) -> tuple[Tensor, Tensor]:
-        """Outputs (B, C) drawn at random and class indices, each one twice."""
-        classes = max(self.width, max(self.watch.labels, default=0) + 1)
+        """Outputs (B, C) drawn at random and class indices (B,), each one twice; of many classes the first ones."""
+        classes = min(self.width, CLASSES_TRIED)
         generator = torch.Generator().manual_seed(0)
         labels = torch.arange(2 * classes) % classes
-        return torch.randn(len(labels), classes, generator=generator), labels
+        return torch.randn(len(labels), self.width, generator=generator), labels
 
     def loss_of_right(self, size: float) -> float:
         """Return the loss where the right output is `size`, and the others are 0."""

@@ -154,23 +154,32 @@ class Recorder(TorchFunctionMode):
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name, kwargs = function_name(function), kwargs or {}
-        if name in LAYERS:  # before the call: what follows may change it in place
-            given = (*args, *kwargs.values())
+        self._safely(self._add_layer, name, (*args, *kwargs.values()))  # before the call, which may change it in place
+        output = function(*args, **kwargs)
+        self._safely(self._add_activation, name, args, kwargs, output)
+        return output
+
+    def _safely(self, add, *arguments) -> None:
+        """Never let the model suffer from what is looked at, such as a sparse tensor or one without dimensions."""
+        try:
+            add(*arguments)
+        except Exception as error:
+            self.errors[f"{type(error).__name__}: {error}"] += 1
+
+    def _add_layer(self, name: str, given: tuple) -> None:
+        if name in LAYERS:
             self.layer = next((self.layers[id(a)] for a in given if id(a) in self.layers), self.layer)
             self.add("layer", f"into {name}", given[0])
-        output = function(*args, **kwargs)
+
+    def _add_activation(self, name: str, args: tuple, kwargs: dict, output) -> None:
         if is_activation(name, args, kwargs):
             bounds = None if name == "hardtanh" else BOUNDS.get(name)  # its zeros as ReLU6 are no saturation
             self.add("activation", f"out of {name}", output, bounds)
-        return output
 
     def add(self, kind: str, place: str, values: Tensor, bounds: tuple[float, float] | None = None) -> None:
         self.uses[place] += 1
         found = Place(kind, f"{place} {self.uses[place]}", self.layer)
-        try:
-            self._measure(found, values.detach(), bounds)
-        except Exception as error:  # such as of a sparse tensor
-            self.errors[f"{type(error).__name__}: {error}"] += 1
+        self._safely(lambda: self._measure(found, values.detach(), bounds))
         self.places.append(found)
 
     @torch.no_grad()
@@ -178,7 +187,7 @@ class Recorder(TorchFunctionMode):
         if self.layers and values.ndim:
             values = values[: max(8, ENOUGH * len(values) // max(1, values.numel()))]
         size, root = torch.linalg.vector_norm(values.float()), math.sqrt(max(1, values.numel()))
-        found.rms = size / root
+        found.rms = size / root if values.numel() else NAN
         if found.kind == "activation" or not self.layers:
             zeros = zero_shares(values)
             found.dead_units = (zeros >= ALWAYS).mean(dtype=torch.float32)

@@ -5,6 +5,7 @@ copies of the parameters are kept during a watched step of the optimizer, and no
 stays on its device until a watched step ends; then all numbers of that step are fetched at once.
 """
 
+import contextlib
 import functools
 import math
 from collections import Counter
@@ -12,6 +13,7 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.parameter import is_lazy
 
 from doctor.measure import are_classes, class_labels, norms
 from doctor.records import Pass, Recorder, Update, fetch, first_weights
@@ -35,6 +37,20 @@ def _safely(method):
     return guarded
 
 
+class Hook:
+    """Calls a method of a watch; with a model that is copied or saved goes one that does nothing."""
+
+    def __init__(self, method=None):
+        self.method = method
+
+    def __call__(self, *args, **kwargs) -> None:
+        if self.method:
+            self.method(*args, **kwargs)
+
+    def __reduce__(self):
+        return Hook, ()
+
+
 class Watch:
     """Write down every `every`-th training pass and the first ones, until `close`.
 
@@ -46,9 +62,8 @@ class Watch:
     def __init__(self, model: nn.Module, loss_fn, optimizer: torch.optim.Optimizer, every: int = 1):
         if every < 1:
             raise ValueError(f"every={every}: give 1 to watch each step, 16 to watch every 16th.")
-        self.model, self.optimizer, self.every = model, optimizer, every
-        self.parameters = dict(model.named_parameters())
-        self.weights = first_weights(self.parameters)
+        self.model, self.optimizer, self.every = model, unwrapped(optimizer), every
+        self._note_parameters()
         self.count: Counter[str] = Counter()  # of passes, losses, steps and evaluations
         self.like: Tensor | None = None  # a target, for its form: index or row with a single 1, of whole numbers or not
         self.shape: torch.Size | None = None  # of an input
@@ -69,16 +84,25 @@ class Watch:
         self._pass_hooks, self._hooks = [], []
         self._add_hooks(loss_fn)
 
+    def _note_parameters(self) -> None:
+        """Note the parameters as they are; those of lazy modules are there after the first pass only."""
+        named = dict(self.model.named_parameters())
+        self._lazy = any(map(is_lazy, named.values()))
+        self.parameters = {name: p for name, p in named.items() if not is_lazy(p)}
+        self.weights = first_weights(self.parameters)
+
     def _add_hooks(self, loss_fn) -> None:
         if isinstance(loss_fn, nn.Module):
-            self.loss_fn, self.plain_loss = loss_fn, copies(loss_fn)[0]
-            self._hooks.append(loss_fn.register_forward_hook(self._after_loss, with_kwargs=True))
+            self.loss_fn, self.plain_loss = loss_fn, loss_fn.forward  # past the hooks
+            with contextlib.suppress(Exception):  # some cannot be copied, such as one that holds an open file
+                self.plain_loss = copies(loss_fn)[0]
+            self._hooks.append(loss_fn.register_forward_hook(Hook(self._after_loss), with_kwargs=True))
         else:
             self.loss_fn, self.plain_loss = self._watched(loss_fn), loss_fn
-        self._hooks.append(self.model.register_forward_pre_hook(self._before_forward))
-        self._hooks.append(self.model.register_forward_hook(self._after_forward, always_call=True))
-        self._hooks.append(self.optimizer.register_step_pre_hook(self._before_step))
-        self._hooks.append(self.optimizer.register_step_post_hook(self._after_step))
+        self._hooks.append(self.model.register_forward_pre_hook(Hook(self._before_forward)))
+        self._hooks.append(self.model.register_forward_hook(Hook(self._after_forward), always_call=True))
+        self._hooks.append(self.optimizer.register_step_pre_hook(Hook(self._before_step)))
+        self._hooks.append(self.optimizer.register_step_post_hook(Hook(self._after_step)))
 
     @property
     def passes(self) -> list[Pass]:
@@ -148,6 +172,8 @@ class Watch:
             return
         recorder, self._recorder = self._recorder, None
         recorder.__exit__(None, None, None)
+        if self._lazy:
+            self._note_parameters()
         if isinstance(outputs, Tensor):
             recorder.add("output", "output", outputs)
         self.errors.update(recorder.errors)
@@ -166,7 +192,7 @@ class Watch:
 
     @_safely
     def _after_loss(self, loss_fn, args, kwargs, loss):
-        outputs, targets = (*args, *kwargs.values())[:2]
+        outputs, targets = (*args, *kwargs.values(), None, None)[:2]
         if not (isinstance(loss, Tensor) and loss.requires_grad):
             return  # an evaluation
         self.count["losses"] += 1
@@ -177,7 +203,7 @@ class Watch:
             return
         self._pass.loss = loss.detach().mean()
         if isinstance(outputs, Tensor) and outputs.ndim:
-            self._pass.size, self._pass.width = len(outputs), outputs[0].numel()
+            self._pass.size, self._pass.width = len(outputs), math.prod(outputs.shape[1:])
         self._note_classes(outputs, targets)
         self._pass_hooks.append(loss.register_hook(self._at_backward))
         for name, p in self.parameters.items():
@@ -233,6 +259,14 @@ class Watch:
             self._note_updates(self._at_step, norms(changes))
         self._before = {}
         self._end_pass()
+
+
+def unwrapped(optimizer) -> torch.optim.Optimizer:
+    """Return an optimizer, or the one within an object that sets its rate; raises TypeError where there is none."""
+    for candidate in (optimizer, *getattr(optimizer, "__dict__", {}).values()):
+        if isinstance(candidate, torch.optim.Optimizer):
+            return candidate
+    raise TypeError(f"{type(optimizer).__name__} is no optimizer, and holds none: give one of torch.optim.")
 
 
 def score_outputs(watched: Pass, outputs: Tensor, labels: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam
 
-from doctor import measure
+from doctor import Doctor, measure
 from doctor.records import record
 from doctor.watch import FIRST, Watch
 
@@ -461,3 +461,42 @@ def test_norms_and_update_ratio_scale(numbers, factor):
         assert measure.update_ratio(weight, factor * weight).item() == pytest.approx(
             factor - 1 if factor > 1 else 1 - factor
         )
+
+
+class Odd(nn.Module):
+    """A network whose forward pass also uses `function` on tensors of unusual kinds."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.layer, self.function = nn.Linear(4, 3), function
+
+    def forward(self, x):
+        self.function(x)
+        return self.layer(x)
+
+
+ODD = {
+    "no dimension, clamped": lambda x: torch.tensor(3.0).clamp(max=100),
+    "no dimension, rectified": lambda x: torch.tensor(3.0).relu(),
+    "empty": lambda x: torch.zeros(0, 4).relu(),
+    "sparse": lambda x: torch.sparse.mm(torch.eye(4).to_sparse(), torch.ones(4, 2)),
+    "complex": lambda x: torch.view_as_complex(x.view(-1, 2, 2)).tanh(),
+    "integer": lambda x: torch.arange(5).relu(),
+    "half precision": lambda x: x.bfloat16().relu(),
+    "without storage": lambda x: torch.zeros(3, 4, device="meta").relu(),
+    "scalar product": lambda x: torch.matmul(torch.ones(4), torch.ones(4)),
+    "boolean": lambda x: torch.ones(4, dtype=torch.bool).clamp(max=1),
+}
+
+
+@pytest.mark.parametrize("function", ODD.values(), ids=ODD)
+def test_loop_goes_on_whatever_the_forward_pass_uses(function):
+    model = Odd(function)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Doctor(model, nn.CrossEntropyLoss(), optimizer) as doctor:
+        for _ in range(6):
+            optimizer.zero_grad()
+            doctor.loss_fn(model(torch.randn(8, 4)), torch.randint(3, (8,))).backward()
+            optimizer.step()
+    doctor.report()
+    assert doctor.watch.count["steps"] == 6

@@ -43,7 +43,8 @@ def first_ones(evidence: Evidence, layers: list[str]) -> bool:
 
 def parameters_not_in_optimizer(evidence: Evidence) -> Symptom | None:
     parameters = evidence.watch.parameters
-    left_out = [name for name, p in parameters.items() if p.requires_grad and name not in evidence.trained]
+    moved = {name for name, sizes in evidence.sizes.items() if len(sizes) > 1}  # by another optimizer
+    left_out = [n for n, p in parameters.items() if p.requires_grad and n not in evidence.trained and n not in moved]
     layers = [layer for layer in evidence.used if any(name.startswith(f"{layer}.") for name in left_out)]
     if left_out:
         known = sum(len(group["params"]) for group in evidence.watch.optimizer.param_groups)
@@ -79,4 +80,4 @@ def not_in_eval_mode(evidence: Evidence) -> Symptom | None:
     layers = [name for name, m in evidence.model.named_modules() if isinstance(m, kinds) and getattr(m, "p", 1) > 0]
     if number and layers:
         text = f"{number} passes without gradients were in training mode, in which {layers[0]} behaves differently"
-        return Symptom(text, evidence.watch.first_step["evaluations in training mode"], layers[0], certain=True)
+        return Symptom(text, evidence.watch.first_step["evaluations in training mode"], layers[0])  # may be wanted

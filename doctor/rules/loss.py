@@ -4,16 +4,22 @@ import math
 
 import torch
 
-from doctor.evidence import CLASSES, LOSS, Evidence, Symptom, close, often
+from doctor.evidence import CLASSES, LOSS, Evidence, NotRun, Symptom, close, often
 
 
 def loss_sign(evidence: Evidence) -> Symptom | None:
-    if any(group.get("maximize") for group in evidence.watch.optimizer.param_groups):
-        return Symptom("the optimizer has maximize=True", 0, certain=True)
-    if often(p.scale < 0 for p in evidence.passes_with(lambda p: p.scale, LOSS)):
-        return Symptom("backward() is called on minus the loss", 0, certain=True)
-    right, wrong = evidence.loss_of_right(10.0), evidence.loss_of_right(-10.0)
-    if right > wrong:
+    """What the loop drives up is lower where outputs are right, or what it drives down is higher there."""
+    maximized = any(group.get("maximize") for group in evidence.watch.optimizer.param_groups)
+    negative = often(p.scale < 0 for p in evidence.passes_with(lambda p: p.scale, LOSS))
+    text = "the optimizer has maximize=True" if maximized else "backward() is called on minus the loss"
+    upward = maximized != negative
+    try:
+        right, wrong = evidence.loss_of_right(10.0), evidence.loss_of_right(-10.0)
+    except NotRun:
+        return Symptom(text, 0) if upward else None
+    if upward and right < wrong:
+        return Symptom(text, 0, certain=True)
+    if not upward and right > wrong:
         return Symptom(f"right outputs have a loss of {right:.3g}, wrong ones of {wrong:.3g}", 0, certain=True)
 
 
@@ -48,7 +54,7 @@ def wrong_loss(evidence: Evidence) -> Symptom | None:
     labels = evidence.watch.labels
     if evidence.width == 1:
         if len(labels) > 2 and max(labels) < 1000 and len(labels) >= 0.9 * (max(labels) + 1):
-            return Symptom(f"one output is fitted to class indices 0 to {max(labels)}", 0, certain=True)
+            return Symptom(f"one output is fitted to numbers from 0 to {max(labels)}, which look like classes", 0)
         return None
     outputs, indices = evidence.made_up
     if close(evidence.loss_of(indices[:, None].expand_as(outputs).float(), indices), 0.0):
