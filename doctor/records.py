@@ -184,6 +184,8 @@ class Recorder(TorchFunctionMode):
 
     @torch.no_grad()
     def _measure(self, found: Place, values: Tensor, bounds: tuple[float, float] | None) -> None:
+        if values.is_meta:
+            return
         if self.layers and values.ndim:
             values = values[: max(8, ENOUGH * len(values) // max(1, values.numel()))]
         size, root = torch.linalg.vector_norm(values.float()), math.sqrt(max(1, values.numel()))

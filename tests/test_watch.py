@@ -1,6 +1,7 @@
 """A watched loop is bit for bit the one that is not watched, and what is written down is what happened."""
 
 import copy
+import io
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam
 
 from doctor import Doctor, measure
+from doctor.evidence import Evidence
 from doctor.records import record
 from doctor.watch import FIRST, Watch
 
@@ -500,3 +502,81 @@ def test_loop_goes_on_whatever_the_forward_pass_uses(function):
             optimizer.step()
     doctor.report()
     assert doctor.watch.count["steps"] == 6
+
+
+def train_a_bit(model, loss_fn, optimizer, inputs=None, call=None):
+    """Run a watched loop of a few steps; return the doctor."""
+    inputs, labels = torch.randn(20, 4) if inputs is None else inputs, torch.arange(20) % 3
+    with Doctor(model, loss_fn, optimizer) as doctor:
+        for _ in range(6):
+            doctor.watch.optimizer.zero_grad()
+            loss = call(doctor, model(inputs)) if call else doctor.loss_fn(model(inputs), labels)
+            loss.backward()
+            optimizer.step()
+    assert not doctor.watch.errors and doctor.watch.count["steps"] == 6
+    return doctor
+
+
+class Warming:
+    """An object that sets the rate and then calls the step of an optimizer, as in The Annotated Transformer."""
+
+    def __init__(self, optimizer):
+        self.optimizer, self.count = optimizer, 0
+
+    def step(self):
+        self.count += 1
+        self.optimizer.param_groups[0]["lr"] = 0.01 * self.count
+        self.optimizer.step()
+
+
+def test_optimizer_within_another_object_is_watched():
+    model = nn.Linear(4, 3)
+    train_a_bit(model, nn.CrossEntropyLoss(), Warming(SGD(model.parameters(), 0.1))).report()
+    with pytest.raises(TypeError, match="str is no optimizer, and holds none: give"):
+        Doctor(model, nn.CrossEntropyLoss(), "sgd")
+
+
+def test_parameters_of_lazy_modules_are_known_after_the_first_pass():
+    model = nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.LazyLinear(3))
+    doctor = train_a_bit(model, nn.CrossEntropyLoss(), SGD(model.parameters(), 0.1))
+    assert [w.name for w in doctor.watch.weights] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert len(doctor.watch.passes[0].updates) == 4 and not doctor.report().findings
+
+
+def test_loss_of_one_argument_is_watched():
+    model = nn.Linear(4, 3)
+    doctor = train_a_bit(
+        model, lambda z: z.square().mean(), SGD(model.parameters(), 0.1), call=lambda d, z: d.loss_fn(z)
+    )
+    assert doctor.watch.passes[0].loss > 0
+
+
+def test_loss_that_cannot_be_copied_is_watched(tmp_path):
+    model, loss_fn = nn.Linear(4, 3), nn.CrossEntropyLoss()
+    with open(tmp_path / "log.txt", "w") as loss_fn.file:
+        train_a_bit(model, loss_fn, SGD(model.parameters(), 0.1)).report()
+
+
+@pytest.mark.parametrize("loss_fn", [cross_entropy, nn.CrossEntropyLoss()], ids=["function", "module"])
+def test_copied_and_saved_model_knows_nothing_of_the_watch(loss_fn):
+    model, copies = nn.Linear(4, 3), []
+    optimizer = SGD(model.parameters(), 0.1)
+    with Doctor(model, loss_fn, optimizer) as doctor:
+        for _ in range(2):
+            doctor.loss_fn(model(torch.randn(6, 4)), torch.arange(6) % 3).backward()
+            optimizer.step()
+            torch.save(model, buffer := io.BytesIO())
+            buffer.seek(0)
+            copies += [copy.deepcopy(model), torch.load(buffer, weights_only=False)]
+        for other in copies:
+            other(torch.randn(6, 4))
+    assert doctor.watch.count["passes"] == 2 and len(buffer.getvalue()) < 10_000
+
+
+@pytest.mark.parametrize("classes", [3, 5000])
+def test_report_makes_up_outputs_for_some_of_many_classes(classes):
+    torch.manual_seed(0)
+    model = nn.Linear(4, classes)
+    doctor = train_a_bit(model, nn.CrossEntropyLoss(), SGD(model.parameters(), 0.1))
+    outputs, labels = Evidence(doctor.watch).made_up
+    assert outputs.shape == (2 * min(classes, 100), classes) and len(labels) == len(outputs)
