@@ -80,4 +80,4 @@ def not_in_eval_mode(evidence: Evidence) -> Symptom | None:
     layers = [name for name, m in evidence.model.named_modules() if isinstance(m, kinds) and getattr(m, "p", 1) > 0]
     if number and layers:
         text = f"{number} passes without gradients were in training mode, in which {layers[0]} behaves differently"
-        return Symptom(text, evidence.watch.first_step["evaluations in training mode"], layers[0])  # may be wanted
+        return Symptom(text, evidence.watch.first_step["evaluations in training mode"], layers[0], certain=True)

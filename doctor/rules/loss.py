@@ -54,7 +54,7 @@ def wrong_loss(evidence: Evidence) -> Symptom | None:
     labels = evidence.watch.labels
     if evidence.width == 1:
         if len(labels) > 2 and max(labels) < 1000 and len(labels) >= 0.9 * (max(labels) + 1):
-            return Symptom(f"one output is fitted to numbers from 0 to {max(labels)}, which look like classes", 0)
+            return Symptom(f"one output is fitted to class indices 0 to {max(labels)}", 0, certain=True)
         return None
     outputs, indices = evidence.made_up
     if close(evidence.loss_of(indices[:, None].expand_as(outputs).float(), indices), 0.0):
