@@ -99,6 +99,7 @@ def find_faults(assignment: Assignment, root: Path) -> list[str]:
         faults += [f"{path.name}: {fault}" for fault in notebook_faults(path, owner)]
     if MOVIES in assignment.files:
         faults += [*movie_faults(root / "gifs"), *findings_faults(root / "gifs" / "findings.txt", owner)]
+        faults += ["gifs/index.html is missing: run 04_cifar10_gif_sweep."] * (not (root / "gifs/index.html").is_file())
     return faults
 
 

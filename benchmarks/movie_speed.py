@@ -81,6 +81,7 @@ def join(numbers, spec: str = "") -> str:
 def main() -> None:
     """Time everything and write the table."""
     torch.set_num_threads(1)
+    imports = memory()
     data.load("CIFAR10", allow_sample=False)
     history = histories(train(WIDTHS, BATCHES))
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +118,7 @@ def main() -> None:
         f"anew from t = {join(ANEW_AT)}, {join(anew, '.2f')} s.\n\n"
         f"{MOVIES} in two warm processes of helpers.sweep: the trainings alone {alone:.0f} s, with the movies "
         f"{whole:.0f} s, {whole / alone:.2f} times as long; the aim is at most 90 s and 1.6 times. A worker needs at "
-        f"most {peak:.0f} MB. The plain way would take {whole_plain * MOVIES / 2 / 60:.0f} minutes, half of what it "
+        f"most {peak:.0f} MB, {imports:.0f} of them for the imports. The plain way would take {whole_plain * MOVIES / 2 / 60:.0f} minutes, half of what it "
         "takes for all one by one.\n\n"
         f"Growth: the movie alone of {network_name(movie_growth.SMALL)} with {join(GROWTH)} batches takes "
         f"{join(growth.values(), '.2f')} s, the number of batches to the power of {movie_growth.power(growth)}.",

@@ -352,7 +352,7 @@ def _draw_signals(figure: Figure, summary, added: _Boxes) -> None:
     low, high = _limits(np.concatenate([_log10(values).ravel() for values, _ in lines.values()]))
     for column in range(len(summary.net_values)):
         panel = _Panel(figure, column, len(ROWS), low, high, width=WIDE).label("log10 rms")
-        for x, (name, (values, color)) in zip((53, 74, 94), lines.items(), strict=False):
+        for x, (name, (values, color)) in zip((51, 71, 90), lines.items(), strict=False):
             panel.text(x, panel.height + 2, name, fontsize=SMALL, color=color)
             for row in _log10(values[column : column + 1]):
                 added.line(panel, row, color)

@@ -65,9 +65,10 @@ def write(path, content=""):
 
 @pytest.fixture
 def movies(bundle, monkeypatch):
-    """Add movies of 2 frames and the findings, so that sheet 3 is in order as well; return their folder."""
+    """Add movies of 2 frames, their page and the findings, so that sheet 3 is in order as well; return their folder."""
     monkeypatch.setattr(submission, "MOVIE_FRAMES", 2)
     write(bundle / "gifs" / "findings.txt", f"{SIGNATURE}\n{FINDINGS}")
+    write(bundle / "gifs" / "index.html", "<!DOCTYPE html>")
     path = bundle / "gifs" / submission.movie_names()[0]
     Image.new("L", (2, 2)).save(path, save_all=True, append_images=[Image.new("L", (2, 2), 255)])
     for name in submission.movie_names():
@@ -201,6 +202,7 @@ SHEET_3 = {
     "no movie": (lambda gifs: movie_in(gifs).unlink(), "1 of 84 movies are missing .* he_raw_none_bn-none.gif"),
     "half a movie": (lambda gifs: movie_in(gifs).write_bytes(movie_in(gifs).read_bytes()[:60]), "1 of 84 movies"),
     "frames": (lambda gifs: Image.new("L", (2, 2)).save(movie_in(gifs)), "1 of 84 movies .* frames"),
+    "no page": (lambda gifs: (gifs / "index.html").unlink(), "gifs/index.html is missing: run 04"),
     "no findings": (lambda gifs: (gifs / "findings.txt").unlink(), "findings.txt is missing"),
     "one finding": (lambda gifs: write_findings(gifs, "1. Odd. Why. So.\n2. Odd.\n"), "a reason for 1 of"),
     "decimals": (lambda gifs: write_findings(gifs, "1. Odd. Why. It is\n0.52 because of x.\n"), "a reason for 1 of"),
