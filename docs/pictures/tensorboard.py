@@ -16,13 +16,13 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 RUNS = HERE.parents[1] / "runs" / "02"
-SHOWN = [f"{name}/original" for name in ("sound", "fail_1", "fail_2", "fail_3", "fail_4", "fail_5")]
-SIZE, COLORS = (1250, 720), 48
-PAGES = {  # name -> the part of the address behind /
-    "scalars": "?runFilter=sound|fail_[35]#scalars&tagFilter=loss%7Cgradient_norm%2F01",
-    "histograms": "#histograms&tagFilter=activation%2F0%5B12%5D&regexInput=sound%7Cfail_2",
-    "distributions": "#distributions&tagFilter=activation%2F0%5B12%5D&regexInput=sound%7Cfail_2",
-    "images": "#images&tagFilter=inputs",
+SHOWN = ("sound", "fail_1", "fail_2", "fail_3", "fail_4", "fail_5")
+SIZE, COLORS = (1100, 560), 64
+PAGES = {  # name -> the part of the address behind /, with which tags and runs
+    "scalars": "#scalars&_smoothingWeight=0&tagFilter=loss%2Ftrain%7Cgradient_norm%2F01&regexInput=original",
+    "histograms": "#histograms&tagFilter=activation%2F0%5B12%5D&regexInput=(sound%7Cfail_2)%2Foriginal",
+    "distributions": "#distributions&tagFilter=activation%2F0%5B12%5D&regexInput=(sound%7Cfail_2)%2Foriginal",
+    "images": "#images&tagFilter=inputs&regexInput=(sound%7Cfail_4)%2Foriginal",
     "hparams": "#hparams",
 }
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
@@ -38,7 +38,7 @@ def start(logdir: str) -> tuple[subprocess.Popen, str]:
     address = f"http://127.0.0.1:{port}/"
     for _ in range(120):
         try:
-            if len(urllib.request.urlopen(f"{address}data/runs").read()) > 20 * len(SHOWN) / 2:
+            if urllib.request.urlopen(f"{address}data/runs").read().count(b"original") == len(SHOWN):
                 return server, address
         except OSError:
             pass
@@ -62,7 +62,7 @@ def photograph(address: str, path: Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as logdir:
         for run in SHOWN:
-            shutil.copytree(RUNS / run, Path(logdir) / run.partition("/")[0])
+            shutil.copytree(RUNS / run, Path(logdir) / run)
         server, address = start(logdir)
         try:
             for name, page in PAGES.items():
