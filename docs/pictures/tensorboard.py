@@ -19,7 +19,7 @@ RUNS = HERE.parents[1] / "runs" / "02"
 SHOWN = ("sound", "fail_1", "fail_2", "fail_3", "fail_4", "fail_5")
 SIZE, COLORS = (1100, 560), 64
 PAGES = {  # name -> the part of the address behind /, with which tags and runs
-    "scalars": "#scalars&_smoothingWeight=0&tagFilter=loss%2Ftrain%7Cgradient_norm%2F01&regexInput=original",
+    "scalars": "#scalars&_smoothingWeight=0&tagFilter=loss%7Cnorm%2F01&regexInput=(sound%7Cfail_4)%2Foriginal",
     "histograms": "#histograms&tagFilter=activation%2F0%5B12%5D&regexInput=(sound%7Cfail_2)%2Foriginal",
     "distributions": "#distributions&tagFilter=activation%2F0%5B12%5D&regexInput=(sound%7Cfail_2)%2Foriginal",
     "images": "#images&tagFilter=inputs&regexInput=(sound%7Cfail_4)%2Foriginal",
@@ -28,13 +28,14 @@ PAGES = {  # name -> the part of the address behind /, with which tags and runs
 BROWSERS = "chromium", "chromium-browser", "google-chrome", "chrome"
 
 
-def start(logdir: str) -> tuple[subprocess.Popen, str]:
-    """Start TensorBoard; return it and its address once it answers."""
+def start(folder: str) -> tuple[subprocess.Popen, str]:
+    """Start TensorBoard on runs/02 in a folder; return it and its address once it answers."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir, "--port", str(port)]
-    server = subprocess.Popen([*command, "--load_fast=false"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", "runs/02", "--port", str(port)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([*command, "--load_fast=false"], cwd=folder, **quiet)
     address = f"http://127.0.0.1:{port}/"
     for _ in range(120):
         try:
@@ -60,10 +61,10 @@ def photograph(address: str, path: Path) -> None:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as logdir:
+    with tempfile.TemporaryDirectory() as folder:
         for run in SHOWN:
-            shutil.copytree(RUNS / run, Path(logdir) / run)
-        server, address = start(logdir)
+            shutil.copytree(RUNS / run, Path(folder) / "runs" / "02" / run)
+        server, address = start(folder)
         try:
             for name, page in PAGES.items():
                 path = HERE / f"tensorboard-{name}.png"
