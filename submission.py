@@ -56,8 +56,8 @@ ASSIGNMENTS = {
     ),
     "more": Assignment(
         "Further notebooks",
-        ("05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor"),
-        ("runs/kept/0[567]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*"),
+        ("05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures"),
+        ("runs/kept/0[2567]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*"),
     ),
 }
 

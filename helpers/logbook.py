@@ -19,7 +19,7 @@ import re
 import struct
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
@@ -51,7 +51,7 @@ def run_name(**config) -> str:
 
 
 class Logbook(AbstractContextManager):
-    """Write one TensorBoard run, the first step and then every `every`-th; also a context manager.
+    """Write one TensorBoard run, the first step and then every `every`-th, or the steps in it; also a context manager.
 
     A run that is in the folder already is replaced. Numbers may be tensors of one element. Raises session.CannotSave
     on a full disk. A network of modules is watched, `watch(model)`. For one written by hand, hand over its tensors:
@@ -61,8 +61,8 @@ class Logbook(AbstractContextManager):
             log.parameters({"W1": W1, "W2": W2})    # after backward, before the update
     """
 
-    def __init__(self, run_dir: str | Path, every: int = 1):
-        if every < 1:
+    def __init__(self, run_dir: str | Path, every: int | Container[int] = 1):
+        if isinstance(every, int) and every < 1:
             raise ValueError(f"every={every}: give 1 to write each step, 16 to write every 16th.")
         self.folder, self.every, self.steps, self.samples = Path(run_dir), every, 0, 0
         with session.saving(self.folder):
@@ -77,7 +77,7 @@ class Logbook(AbstractContextManager):
     @property
     def due(self) -> bool:
         """Whether the step under way is to be written."""
-        return self.steps % self.every == 0
+        return self.steps % self.every == 0 if isinstance(self.every, int) else self.steps in self.every
 
     def watch(self, model: nn.Module) -> None:
         """Write from now on, at each step that is due, the outputs of all leaf modules and all parameters.
