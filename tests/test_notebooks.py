@@ -91,7 +91,7 @@ def test_alone_in_an_empty_folder_it_says_what_to_do(path, tmp_path, monkeypatch
 def test_every_experiment_has_its_finding(path):
     questions = [text for text in texts(path) if "**Question.**" in text and "**Experiment.**" in text]
     assert len(texts(path, "**Finding")) >= len(questions) > 0
-    assert all("**Hypothesis.**" in text for text in questions)
+    assert all("**Hypothesis.**" in text or "**Expected" in text for text in questions)
 
 
 def test_links_lead_to_a_section(path):
