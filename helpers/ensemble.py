@@ -27,17 +27,14 @@ OWN = {
     "init_seed": None,  # None: the seed of the trial
     "lr": 0.1,
     "weight_decay": 0.0,
-    "dropout": 0.0,  # probability, on every hidden layer
 }
 
 # name -> (function, its derivative written in terms of the function's value)
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
     "identity": (lambda z: z, torch.ones_like),
     "relu": (torch.relu, lambda a: (a > 0).to(a.dtype)),
-    "leaky relu": (lambda z: torch.maximum(z, 0.01 * z), lambda a: torch.where(a > 0, 1.0, 0.01).to(a.dtype)),
     "sigmoid": (torch.sigmoid, lambda a: a * (1 - a)),
     "tanh": (torch.tanh, lambda a: 1 - a * a),
-    "softsign": (lambda z: z / (1 + z.abs()), lambda a: (1 - a.abs()) ** 2),
 }
 
 
@@ -72,7 +69,6 @@ class Ensemble:
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}.")
         self.function, self.derivative = ACTIVATIONS[activation]
-        self.noise = torch.Generator(like.device)  # of the dropout masks
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.weights, self.biases = [], []
         for fan_in, fan_out in pairwise(sizes):
@@ -89,29 +85,23 @@ class Ensemble:
         if momentum:
             self.velocities, self.bias_velocities = ([*map(torch.zeros_like, p)] for p in (self.weights, self.biases))
 
-    def forward(self, images: Tensor, drop: Tensor | None = None) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor]:
         """Return the hidden activations (M, B, H), their slopes da/dz, and the logits (M, B, C)."""
         z = images @ side_by_side(self.weights[0])  # (B, M*H)
         z = z.view(len(images), len(self.weights[0]), -1).transpose(0, 1) + self.biases[0]  # (M, B, H)
         hidden, slopes = [], []
         for weight, bias in zip(self.weights[1:], self.biases[1:], strict=True):
-            a = self.function(z)
-            slope = self.derivative(a)
-            if drop is not None:  # inverted dropout: evaluation needs no correction
-                # The same random numbers for every network: one trained in other company gets the same masks.
-                kept = torch.rand(a.shape[1:], generator=self.noise, device=a.device) >= drop  # (M, B, H)
-                a, slope = a * kept / (1 - drop), slope * kept / (1 - drop)
-            hidden.append(a)
-            slopes.append(slope)
-            z = torch.baddbmm(bias, a, weight)
+            hidden.append(self.function(z))
+            slopes.append(self.derivative(hidden[-1]))
+            z = torch.baddbmm(bias, hidden[-1], weight)
         return hidden, slopes, z
 
-    def backward(self, images: Tensor, labels: Tensor, scale: Tensor, drop: Tensor | None = None):
+    def backward(self, images: Tensor, labels: Tensor, scale: Tensor):
         """Return the losses (M,) and the gradients times `scale` (M, 1, 1), as (left, right, bias) for each layer.
 
         The weights' gradient is the product left @ right, not multiplied out so that it can be added in place.
         """
-        hidden, slopes, logits = self.forward(images, drop)
+        hidden, slopes, logits = self.forward(images)
         rows = torch.arange(len(labels), device=labels.device)
         log_p = logits.log_softmax(2)
         losses = -log_p[:, rows, labels].mean(1)
@@ -125,12 +115,12 @@ class Ensemble:
         gradients.append((images.T, delta.transpose(0, 1).flatten(1), delta.sum(1, keepdim=True)))
         return losses, gradients[::-1]
 
-    def step(self, images: Tensor, labels: Tensor, lr: Tensor, decay=None, drop=None) -> Tensor:
+    def step(self, images: Tensor, labels: Tensor, lr: Tensor, decay: Tensor | None = None) -> Tensor:
         """Train on one batch: v <- momentum v - lr (gradient + decay w), w <- w + v; return the losses (M,) before it.
 
-        `lr`, `decay` and `drop`: (M, 1, 1), or None. The weights' gradients get no tensors of their own.
+        `lr` and `decay`: (M, 1, 1). The weights' gradients get no tensors of their own.
         """
-        losses, gradients = self.backward(images, labels, -lr, drop)
+        losses, gradients = self.backward(images, labels, -lr)
         keep = self.momentum or 1
         for layer, (left, right, bias) in enumerate(gradients):
             w, v, v_bias = self.weights[layer], self.velocities[layer], self.bias_velocities[layer]
@@ -174,22 +164,21 @@ def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Te
     """Train one network per configuration, all on the same batches, and return the results of each.
 
     `data`: training images (N, D) as floats and labels (N,), then the same two for validation, on one device.
-    `seed` decides the order of the data, the dropout and, without "init_seed", the initial weights. A result
+    `seed` decides the order of the data and, without "init_seed", the initial weights. A result
     holds lists with the training loss (mean over the epoch's batches), the validation loss and the validation
     accuracy after each epoch, and the last entry of each.
     """
     images, labels, *validation = data
     configs = complete(configs)
     shared = configs[0]
-    lr, decay, drop = (
+    lr, decay = (
         torch.tensor([config[key] for config in configs], dtype=images.dtype, device=images.device).view(-1, 1, 1)
-        for key in ("lr", "weight_decay", "dropout")
+        for key in ("lr", "weight_decay")
     )
     seeds = [seed if config["init_seed"] is None else config["init_seed"] for config in configs]
     sizes, inits = [images.shape[1], *shared["hidden"], 10], [config["init"] for config in configs]
     networks = Ensemble(sizes, shared["activation"], inits, seeds, images[:0], shared["momentum"])
-    networks.noise.manual_seed(seed)
-    decay, drop = decay if decay.any() else None, drop if drop.any() else None
+    decay = decay if decay.any() else None
     order = torch.Generator().manual_seed(seed)
     count = min(shared["train_size"] or len(images), len(images))
     steps = shared["epochs"] * -(-count // shared["batch_size"])
@@ -198,7 +187,7 @@ def train(configs: list[dict], seed: int, data: tuple[Tensor, Tensor, Tensor, Te
         train_losses = 0
         for batch in torch.randperm(count, generator=order).to(images.device).split(shared["batch_size"]):
             rate = lr * (1 - step / steps) if shared["falling_rate"] else lr
-            losses = networks.step(images[batch], labels[batch], rate, decay, drop)
+            losses = networks.step(images[batch], labels[batch], rate, decay)
             train_losses += losses * (len(batch) / count)
             step += 1
         history.append(torch.stack([train_losses, *networks.evaluate(*validation)]))

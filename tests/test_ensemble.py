@@ -26,14 +26,10 @@ def train_plainly(config, seed, blobs):
     weights = [w[0].clone().requires_grad_() for w in drawn.weights]
     biases = [b[0].clone().requires_grad_() for b in drawn.biases]
 
-    noise = torch.Generator().manual_seed(seed)
-
-    def logits(a, drop=0.0):
+    def logits(a):
         for i, (w, b) in enumerate(zip(weights, biases, strict=True)):
             if i > 0:
                 a = drawn.function(a)
-            if i > 0 and drop:
-                a = a * (torch.rand(a.shape, generator=noise) >= drop) / (1 - drop)
             a = a @ w + b
         return a
 
@@ -43,7 +39,7 @@ def train_plainly(config, seed, blobs):
     steps = [batch for epoch in epochs for batch in epoch.split(config["batch_size"])]
     for step, batch in enumerate(steps):
         lr = config["lr"] * (1 - step / len(steps)) if config["falling_rate"] else config["lr"]
-        gradients = torch.autograd.grad(cross_entropy(logits(x[batch], config["dropout"]), y[batch]), weights + biases)
+        gradients = torch.autograd.grad(cross_entropy(logits(x[batch]), y[batch]), weights + biases)
         with torch.no_grad():
             for i, (p, v, g) in enumerate(zip(weights + biases, velocities, gradients, strict=True)):
                 pull = config["weight_decay"] * p if i < len(weights) else 0
@@ -61,7 +57,7 @@ def test_each_network_is_trained_as_if_alone(activation, shared, blobs):
         for own in (
             {"lr": 0.05},
             {"lr": 0.01, "weight_decay": 0.1, "init": "xavier"},
-            {"lr": 0.02, "init": 0.3, "dropout": 0.4},
+            {"lr": 0.02, "init": 0.3},
         )
     ]
     together = ensemble.train(configs, 5, blobs)
@@ -75,15 +71,6 @@ def test_order_and_initial_weights_have_seeds_of_their_own(blobs):
     assert first == same
     assert first["val_loss"] != other["val_loss"]
     assert first["val_loss"] != other_order["val_loss"]
-
-
-def test_dropout_leaves_the_others_alone(blobs):
-    dropped, plain = ensemble.train([{"dropout": 0.5}, {}], 0, blobs)
-    (alone,) = ensemble.train([{}], 0, blobs)
-    (dropped_alone,) = ensemble.train([{"dropout": 0.5}], 0, blobs)
-    assert plain["val_loss"] == pytest.approx(alone["val_loss"], rel=1e-9)
-    assert dropped["val_loss"] == pytest.approx(dropped_alone["val_loss"], rel=1e-9)
-    assert dropped["train_loss"] > 1.2 * plain["train_loss"]
 
 
 def test_a_network_that_diverges_does_not_touch_the_others(blobs):

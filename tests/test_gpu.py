@@ -140,13 +140,6 @@ def test_ensemble_gives_the_figures_of_the_cpu(activation, momentum):
         assert one["train_loss_curve"] == pytest.approx(other["train_loss_curve"], rel=1e-6)
 
 
-def test_ensemble_draws_its_dropout_on_the_gpu():
-    configs = [{"dropout": 0.5}, {}]
-    (dropped, plain), again = (ensemble.train(configs, 0, blobs(DEVICE)) for _ in range(2))
-    assert again == [dropped, plain]
-    assert dropped["train_loss"] > plain["train_loss"]
-
-
 # ---- doctor
 
 
