@@ -52,7 +52,7 @@ ASSIGNMENTS = {
     "3": Assignment(
         "Sheet 3",
         ("03_torch_monitor", "04_cifar10_gif_sweep"),
-        ("runs/kept/0[34]-*/**/*", "data/sample/MNIST-*", "data/sample/CIFAR10-*", MOVIES),
+        ("runs/kept/0[34]-*/**/*", "data/sample/MNIST-*", "data/sample/CIFAR10-*", "benchmarks/mo*.md", MOVIES),
     ),
     "more": Assignment(
         "Further notebooks",
