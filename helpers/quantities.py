@@ -95,7 +95,9 @@ def summarize(
         net_rms=_of_each(rms, net_values, len(train_losses)),
         output_rms=_of_each(rms, activations, len(train_losses)),
         dead=_of_each(lambda batch: measure.dead_units(batch).float().mean().item(), activations, len(train_losses)),
-        update_ratio=np.array([_update_ratios(matrices) for matrices in weights.values()]),
+        update_ratio=np.array(
+            [[measure.update_ratio(*pair).item() for pair in itertools.pairwise(some)] for some in weights.values()]
+        ),
         norm_rms=np.array([np.transpose(pairs) for pairs in (norms or {}).values()], dtype=float),
         shapes={name: tuple(matrices[0].shape) for name, matrices in weights.items()},
     )
@@ -113,7 +115,3 @@ def rms(tensor: Tensor) -> float:
 
 def _of_each(function, lists, steps: int) -> np.ndarray:
     return np.array([[function(tensor) for tensor in tensors] for tensors in lists.values()]).reshape(-1, steps)
-
-
-def _update_ratios(matrices: Sequence[Tensor]) -> list[float]:
-    return [measure.update_ratio(old, new).item() for old, new in itertools.pairwise(matrices)]

@@ -20,6 +20,10 @@ MOST = 1000.0  # where the scales end, so that an explosion does not flatten the
 class _Activations(TorchFunctionMode):
     """Collect the outputs of all activation functions, in modules or not."""
 
+    def __init__(self):
+        super().__init__()
+        self.found = {}
+
     def __torch_function__(self, function, types, args=(), kwargs=None):
         outputs = function(*args, **(kwargs or {}))
         if measure.is_activation(measure.function_name(function), args, kwargs or {}):
@@ -40,9 +44,9 @@ def record(log, model, batch, parameters=None) -> None:
         log.images("inputs", make_grid(tiles, nrow=3, padding=0)[None])
     buffers = [(buffer, buffer.clone()) for buffer in getattr(model, "buffers", list)()]
     with torch.no_grad(), torch.random.fork_rng(), _Activations() as mode:
-        mode.found = {}
         outputs = model(batch)
-        [buffer.copy_(before) for buffer, before in buffers]
+        for buffer, before in buffers:
+            buffer.copy_(before)
     log.activations(mode.found | {"outputs": outputs})
     weights = [p for p in parameters or model.parameters() if p.ndim > 1]
     log.parameters({f"W{number}": weight for number, weight in enumerate(weights, 1)})

@@ -16,7 +16,7 @@ COUNTS = torch.poisson(torch.exp(0.5 * X[:, :1] + 1), generator=torch.Generator(
 STEPS = 150
 
 
-def mlp(outputs=3, **first):
+def mlp(outputs=3):
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, outputs))
 
@@ -133,20 +133,20 @@ def uncertainty():
     return doctor
 
 
-def counts_by_squares():
+def counts(loss_fn):
     model = mlp(outputs=1)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    with Doctor(model, nn.MSELoss(), optimizer) as doctor:
+    with Doctor(model, loss_fn, optimizer) as doctor:
         simple(doctor, model, optimizer, targets=COUNTS)
     return doctor
+
+
+def counts_by_squares():
+    return counts(nn.MSELoss())
 
 
 def counts_by_poisson():
-    model = mlp(outputs=1)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
-    with Doctor(model, nn.PoissonNLLLoss(), optimizer) as doctor:
-        simple(doctor, model, optimizer, targets=COUNTS)
-    return doctor
+    return counts(nn.PoissonNLLLoss())
 
 
 def policy_gradient():
