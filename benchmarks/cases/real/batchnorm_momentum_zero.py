@@ -10,7 +10,7 @@ New cause: batchnorm-stats-stale: in evaluation, batch norm uses running average
 import torch
 from torch import nn
 
-from benchmarks.cases.data import accuracy, batches, cifar
+from benchmarks.cases.data import accuracy, batches, fashion
 
 TRUTH = ("batchnorm-stats-stale",)
 
@@ -24,9 +24,9 @@ class Conv(nn.Sequential):
 class Inception(nn.Module):
     def __init__(self, channels, momentum):
         super().__init__()
-        self.small = Conv(channels, 16, 1, momentum)
-        self.medium = nn.Sequential(Conv(channels, 8, 1, momentum), Conv(8, 16, 3, momentum))
-        self.pooled = nn.Sequential(nn.AvgPool2d(3, 1, 1), Conv(channels, 16, 1, momentum))
+        self.small = Conv(channels, 8, 1, momentum)
+        self.medium = nn.Sequential(Conv(channels, 4, 1, momentum), Conv(4, 8, 3, momentum))
+        self.pooled = nn.Sequential(nn.AvgPool2d(3, 1, 1), Conv(channels, 8, 1, momentum))
 
     def forward(self, x):
         return torch.cat([self.small(x), self.medium(x), self.pooled(x)], 1)
@@ -34,21 +34,21 @@ class Inception(nn.Module):
 
 def run(fixed: bool, watch, seed: int = 0) -> dict:
     torch.manual_seed(seed)
-    x, y, tx, ty = cifar(3000, 500)
+    x, y, tx, ty = fashion(5120, 500)
     momentum = 0.1 if fixed else 0.0
     model = nn.Sequential(
         nn.AvgPool2d(2),
-        Conv(3, 16, 3, momentum),
-        Inception(16, momentum),
+        Conv(1, 8, 3, momentum),
+        Inception(8, momentum),
         nn.MaxPool2d(2),
-        Inception(48, momentum),
+        Inception(24, momentum),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(48, 10),
+        nn.Linear(24, 10),
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     with watch(model, nn.CrossEntropyLoss(), optimizer) as doctor:
-        for i in batches(len(x), 50, 3, seed):
+        for i in batches(len(x), 64, 2, seed):
             optimizer.zero_grad()
             loss = doctor.loss_fn(model(x[i]), y[i])
             loss.backward()

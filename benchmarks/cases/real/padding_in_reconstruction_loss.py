@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmarks.cases.data import batches
 
 TRUTH = ("padding-not-masked",)
-PAD, TOKENS, LONGEST = 0, 24, 40
+PAD, TOKENS, LONGEST = 0, 24, 32
 
 
 def formulas(n, seed):
@@ -50,7 +50,7 @@ def run(fixed: bool, watch, seed: int = 0) -> dict:
     model = Autoencoder()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     with watch(model, reconstruction_loss, optimizer) as doctor:
-        for i in batches(len(x), 50, 5, seed):
+        for i in batches(len(x), 50, 4, seed):
             optimizer.zero_grad()
             loss = doctor.loss_fn(model(x[i]), x[i], pad_idx=pad_idx)
             loss.backward()

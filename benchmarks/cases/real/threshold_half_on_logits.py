@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.cases.data import batches
 
 TRUTH = ("metric-wrong",)
-EVENTS, BANDS, FRAMES = 4, 16, 40
+EVENTS, BANDS, FRAMES = 4, 16, 32
 
 
 class Detector(nn.Module):
@@ -45,9 +45,9 @@ def f1(scores, active):
 
 def run(fixed: bool, watch, seed: int = 0) -> dict:
     torch.manual_seed(seed)
-    (x, y), (tx, ty) = sounds(1200, 1), sounds(400, 2)
+    (x, y), (tx, ty) = sounds(960, 1), sounds(400, 2)
     model = Detector()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     with watch(model, nn.BCEWithLogitsLoss(), optimizer) as doctor:
         for epoch in range(5):
             model.train()
