@@ -17,10 +17,11 @@ from textwrap import shorten
 from torch import nn
 
 from doctor.causes import CAUSES
+from doctor.changes import Change
 from doctor.evidence import Evidence, NotRun, Symptom
 from doctor.report import Check, Finding, Outcome, Report
 from doctor.rules import RULES, Rule
-from doctor.sandbox import LONGEST, Change, Interventions
+from doctor.sandbox import LONGEST, Interventions
 from doctor.watch import Watch
 
 GAIN = 0.03  # of the accuracy, that an experiment has to win: twice its standard error on 1,000 samples
@@ -33,7 +34,7 @@ class Doctor(contextlib.AbstractContextManager):
     one's loss uses, too, as in a GAN, where it would see faults. Raises ValueError for `every` below 1.
     """
 
-    def __init__(self, model: nn.Module, loss_fn, optimizer, every: int = 1):
+    def __init__(self, model: nn.Module, loss_fn=None, optimizer=None, every: int = 1):
         self.watch = Watch(model, loss_fn, optimizer, every)
         self.loss_fn = self.watch.loss_fn  # to be called in the loop where the given one is a plain function
 
@@ -124,14 +125,16 @@ def find_symptom(rule: Rule, evidence: Evidence, explained: list[str]) -> Sympto
 def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]) -> Finding | Check:
     """Return a finding where a symptom is certain, proven, or goes with impaired learning; otherwise a note."""
 
-    def result(is_finding, text: str, change: Change | None = None) -> Finding | Check:
+    def result(is_finding, text: str, change: Change | None = None, gain: float = 0.0) -> Finding | Check:
         text = f"{symptom.evidence}; {text}" if text else symptom.evidence
         if not is_finding:
             return Check(rule.cause, Outcome.NOTE, text)
-        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change)
+        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change, gain)
 
     if symptom.certain:
         return result(True, "")
+    if symptom.meant and not evidence.impaired:
+        return result(False, "which may be meant")
     if explained:
         return result(False, f"judged when {explained[0]} is mended")
     if not (rule.proofs and evidence.interventions):
@@ -143,7 +146,7 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
         return result(evidence.impaired, shorten(text, 200, placeholder=" ..."))
     if change is None:
         return result(False, "its fix does not help")
-    return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change)
+    return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change, gain)
 
 
 def prove(rule: Rule, trials: Interventions) -> tuple[Change | None, float]:

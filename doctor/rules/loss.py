@@ -3,8 +3,10 @@
 import math
 
 import torch
+from torch.overrides import TorchFunctionMode
 
-from doctor.evidence import CLASSES, LOSS, Evidence, NotRun, Symptom, close, often
+from doctor.evidence import CLASSES, LOSS, Evidence, NotRun, Symptom, close, is_float, often, total_norm
+from doctor.measure import function_name
 
 
 def loss_sign(evidence: Evidence) -> Symptom | None:
@@ -25,6 +27,8 @@ def loss_sign(evidence: Evidence) -> Symptom | None:
 
 def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
     """Outputs sum to 1 over the batch; or the loss does not see what is added to all samples, as softmax over them."""
+    if (layer := evidence.watch.softmax_over_batch) and evidence.samples_mix:
+        return Symptom(f"softmax runs over the samples of the batch, after {layer}", 0, layer, certain=True)
     passes = evidence.passes_with(lambda p: p.rows_off, CLASSES)
     if all(p.columns_off < 1e-3 for p in passes) and any(p.rows_off > 1e-2 for p in passes):
         text = "outputs sum to 1 over the samples of the batch, not over the classes"
@@ -49,12 +53,87 @@ def softmax_before_loss(evidence: Evidence) -> Symptom | None:
         return Symptom(f"the loss of the best outputs is {least:.3g}: it applies softmax twice", 0, certain=True)
 
 
+def sigmoid_before_loss(evidence: Evidence) -> Symptom | None:
+    """Outputs of sigmoid, and a loss that falls far beyond what they can reach."""
+    return beyond_reach(evidence, ("sigmoid", "hardsigmoid"))
+
+
+def activation_on_output(evidence: Evidence) -> Symptom | None:
+    """The last activation function cannot give the targets, or the logits that the loss asks for."""
+    ending = evidence.watch.ending
+    low, high = RANGES.get(ending[0], (-math.inf, math.inf)) if ending else (-math.inf, math.inf)
+    if math.isinf(low) and math.isinf(high):
+        return None
+    if found := beyond_reach(evidence, set(RANGES) - {"sigmoid", "hardsigmoid"}):
+        return found
+    outputs, targets = (torch.cat([part.flatten() for part in parts]) for parts in zip(*evidence.pairs, strict=True))
+    if targets.is_floating_point() and outputs.shape == targets.shape:
+        outside = ((targets < low - 0.01) | (targets > high + 0.01)).float().mean().item()
+        if outside > 0.02:
+            return Symptom(f"{outside:.0%} of the targets are outside of what {ending[0]} gives", 0, evidence.used[-1])
+
+
+# What activation functions can give, by the names of their torch functions.
+RANGES = {"sigmoid": (0, 1), "hardsigmoid": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1), "hardtanh": (-1, 1)}
+RECTIFIED = ("relu", "clamp", "clamp_min", "clip")
+RANGES |= dict.fromkeys((*RECTIFIED, "softplus"), (0, math.inf)) | {"relu6": (0, 6)}
+
+
+def beyond_reach(evidence: Evidence, names) -> Symptom | None:
+    """Tell whether the loss of logits goes on falling where an activation function, of these names, ends."""
+    ending = evidence.watch.ending
+    if not ending or ending[0] not in names:
+        return None
+    outputs, targets = evidence.pairs[0]
+    low, high = (max(-FAR, min(FAR, bound)) for bound in RANGES[ending[0]])
+    if outputs.shape != targets.shape:
+        reached, beyond = evidence.loss_of_right(high, low), evidence.loss_of_right(FAR, -FAR)
+    elif ((targets == 0) | (targets == 1)).all():
+        best = [a + (b - a) * targets.float() for a, b in ((low, high), (-FAR, FAR))]
+        reached, beyond = (evidence.own_loss(outputs, targets) for outputs in best)
+    else:
+        return None
+    if ending[0] in RECTIFIED and evidence.width > 1 and evidence.ignores_shift(0):  # a logit at 0 gets no gradient
+        zero = torch.cat([o.flatten(1) for o, _ in evidence.pairs]) <= 0
+        dead, share = int(zero.all(0).sum()), zero.float().mean().item()
+        text = f"{ending[0]} makes {share:.0%} of the logits 0, without a gradient; {dead} classes always"
+        return Symptom(text, 0, evidence.used[-1], certain=dead > 0) if share > 0.05 else None
+    if reached > 0.01 and beyond < 0.5 * reached:
+        text = f"outputs come from {ending[0]}: the loss cannot fall below {reached:.3g}, and logits could"
+        return Symptom(text, 0, evidence.used[-1], certain=True)
+
+
+FAR = 20.0  # logits that leave no doubt
+
+
+def shape_broadcast(evidence: Evidence) -> Symptom | None:
+    outputs, targets = evidence.pairs[0]
+    if outputs.shape == targets.shape or not targets.is_floating_point():
+        return None
+    try:
+        whole = torch.broadcast_shapes(outputs.shape, targets.shape)
+    except RuntimeError:
+        return None  # the loss must know better
+    if whole.numel() <= max(outputs.numel(), targets.numel()):
+        return None
+    if outputs.numel() == targets.numel():
+        own, aligned = (evidence.own_loss(o, targets) for o in (outputs, outputs.reshape(targets.shape)))
+        if close(own, aligned):
+            return None
+    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+    return Symptom(f"the loss compares {shapes} as {tuple(whole)}", 0, certain=True)
+
+
 def wrong_loss(evidence: Evidence) -> Symptom | None:
     """The loss compares outputs with class indices as if they were amounts, or takes logits for log-probabilities."""
     labels = evidence.watch.labels
+    if often(p.swapped for p in evidence.passes):
+        pairs = evidence.pairs
+        if not close(evidence.own_loss(*pairs[0]), evidence.own_loss(*reversed(pairs[0]))):
+            return Symptom("the loss gets the targets first and the outputs second", 0, certain=True)
     if evidence.width == 1:
         if len(labels) > 2 and max(labels) < 1000 and len(labels) >= 0.9 * (max(labels) + 1):
-            return Symptom(f"one output is fitted to class indices 0 to {max(labels)}", 0, certain=True)
+            return Symptom(f"one output is fitted to whole numbers from 0 to {max(labels)}, as if to classes", 0)
         return None
     outputs, indices = evidence.made_up
     if close(evidence.loss_of(indices[:, None].expand_as(outputs).float(), indices), 0.0):
@@ -63,6 +142,51 @@ def wrong_loss(evidence: Evidence) -> Symptom | None:
     if unbounded and not are_probabilities(evidence, logarithms=True):
         text = "the loss is minus the right output and has no lower bound, but outputs are no log-probabilities"
         return Symptom(text, 0, certain=True)
+
+
+def loss_terms_unbalanced(evidence: Evidence) -> Symptom | None:
+    """A part of the loss pulls more than a hundred times as hard as another one."""
+    kept = evidence.watch.kept[-1] if evidence.watch.kept else None
+    if kept is None or evidence.watch.plain_loss is None:
+        raise NotRun(f"It needs {LOSS}.")
+    generator = torch.Generator().manual_seed(0)
+    others = [torch.randn(o.shape, generator=generator).to(o.device) if is_float(o) else o for o in kept.others]
+    like_outputs = is_float(kept.targets) and kept.targets.shape == kept.outputs.shape
+    made = [kept.targets.roll(1, 0) if like_outputs else kept.outputs, *others]  # the target of another sample
+    made = [m.detach().clone().requires_grad_() if is_float(m) else m for m in made]
+    with Terms() as terms, torch.enable_grad():
+        evidence.watch.plain_loss(made[0], kept.targets, *made[1:])
+    sizes = []
+    for term in terms.found:
+        wanted = [m for m in made if is_float(m)]
+        gradients = torch.autograd.grad(term, wanted, retain_graph=True, allow_unused=True)
+        sizes.append(total_norm(g.norm().item() for g in gradients if g is not None))
+    sizes = [size for size in sizes if size > 0]
+    if len(sizes) > 1 and max(sizes) > UNBALANCED * min(sizes):
+        text = (
+            f"of {len(sizes)} parts of the loss one has gradients {max(sizes) / min(sizes):.2g} times those of another"
+        )
+        return Symptom(text, 0)
+
+
+UNBALANCED = 100.0
+
+
+class Terms(TorchFunctionMode):
+    """Collect the numbers that are added up, or subtracted, where both depend on what needs gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.sums = [], set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        if function_name(function) in ("add", "radd", "iadd", "sub", "rsub") and len(args) > 1:
+            parts = [a for a in args[:2] if isinstance(a, torch.Tensor) and a.ndim == 0 and a.requires_grad]
+            if len(parts) == 2:
+                self.found += [part for part in parts if id(part) not in self.sums]
+                self.sums.add(id(result))
+        return result
 
 
 def loss_summed(evidence: Evidence) -> Symptom | None:
