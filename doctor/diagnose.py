@@ -18,13 +18,11 @@ from torch import nn
 
 from doctor.causes import CAUSES
 from doctor.changes import Change
-from doctor.evidence import Evidence, NotRun, Symptom
+from doctor.evidence import GAIN, MEANT, Evidence, NotRun, Symptom
 from doctor.report import Check, Finding, Outcome, Report
 from doctor.rules import RULES, Rule
 from doctor.sandbox import LONGEST, Interventions
 from doctor.watch import Watch
-
-GAIN = 0.03  # of the accuracy, that an experiment has to win: twice its standard error on 1,000 samples
 
 
 class Doctor(contextlib.AbstractContextManager):
@@ -73,7 +71,7 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
 
 
 def diagnose(evidence: Evidence, errors: tuple[str, ...] = ()) -> Report:
-    """Apply all rules; experiments end when a cause is certain or proven: they would blame its consequences."""
+    """Apply all rules; experiments end when one is proven, or a cause found that needs none: others follow from it."""
     found = find_symptoms(evidence)
     explained, checks, findings = certain_causes(found), [], []
     for rule in RULES:
@@ -81,7 +79,7 @@ def diagnose(evidence: Evidence, errors: tuple[str, ...] = ()) -> Report:
         if isinstance(result, Symptom):
             result = judge(rule, result, evidence, explained)
         if isinstance(result, Finding):
-            explained += [result.cause] if result.change else []
+            explained += [result.cause] if result.change or not rule.proofs else []
             findings.append(result)
             result = Check(result.cause, Outcome.FINDING, result.evidence)
         checks.append(result)
@@ -133,14 +131,15 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
 
     if symptom.certain:
         return result(True, "")
-    if symptom.meant and not evidence.impaired:
+    needs = GAIN if evidence.impaired else symptom.needs
+    if needs == MEANT:
         return result(False, "which may be meant")
     if explained:
         return result(False, f"judged when {explained[0]} is mended")
     if not (rule.proofs and evidence.interventions):
         return result(evidence.impaired, evidence.impaired or "yet it learns")
     try:
-        change, gain = prove(rule, evidence.interventions)
+        change, gain = prove(rule, evidence.interventions, needs)
     except Exception as error:  # whatever a model may need that a copy and a probe do not give
         text = f"its experiment stopped with {type(error).__name__}: {error}"
         return result(evidence.impaired, shorten(text, 200, placeholder=" ..."))
@@ -149,14 +148,14 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
     return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change, gain)
 
 
-def prove(rule: Rule, trials: Interventions) -> tuple[Change | None, float]:
+def prove(rule: Rule, trials: Interventions, needs: float) -> tuple[Change | None, float]:
     """Return the experiment that wins most, and its gain; what makes it worse ends the search, as more of it would.
 
     It has to win more while there are few steps: what only learns faster is then ahead, too.
     """
     best, gain, margin = None, 0.0, GAIN * LONGEST / trials.steps
     for change in rule.proofs:
-        if (won := trials.gain(change, rule.recall)) > gain + margin:
+        if (won := trials.gain(change, rule.recall)) > max(needs, gain + margin):
             best, gain = change, won
         elif trials.score(change, rule.recall) < trials.score(Change(), rule.recall) - margin:
             break

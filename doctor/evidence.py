@@ -19,6 +19,8 @@ from doctor.records import FirstWeight, Pass, Place
 from doctor.sandbox import Interventions, copies, undisturbed
 from doctor.watch import FIRST, Watch
 
+GAIN = 0.03  # of the score, that an experiment has to win: twice its standard error on 1,000 samples
+MEANT = math.inf  # no gain will do where something may be wanted: it counts only where little is learned
 PATIENCE = 100  # steps after which learning should show
 LEARNED = 0.1  # of the labels' entropy: if less of it is gone after PATIENCE steps, hardly anything is learned
 
@@ -36,7 +38,7 @@ class Symptom:
     step: int  # at which it could first be told
     layer: str = ""
     certain: bool = False
-    meant: bool = False  # it may be: sound programs have it, too, so that it counts only where little is learned
+    needs: float = GAIN  # of the score, to be won by an experiment; more where sound programs have the symptom, too
 
 
 class Evidence:
@@ -131,9 +133,10 @@ class Evidence:
         return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
 
     def _as_constant(self) -> str:
-        """Judge by the loss of the best constant prediction."""
+        """Judge by the loss of the best constant prediction; a worse one that has fallen by half is on its way."""
         own, constant = self.constant_loss
-        if own < constant - LEARNED * abs(constant):
+        first = fmean(p.loss for p in self.passes[:FIRST] if p.loss is not None)
+        if own < constant - LEARNED * abs(constant) or constant + abs(constant) / 2 < own < first / 2:
             return ""
         return f"the loss is {own:.3g}, that of the best constant prediction {constant:.3g}"
 

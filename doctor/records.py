@@ -196,11 +196,14 @@ class Recorder(TorchFunctionMode):
     def ending(self, outputs: Tensor) -> tuple[str, int] | None:
         """Return the name and the number of the activation function whose output, perhaps in another shape, these are.
 
-        The number counts the calls of activation functions in the pass, from 0 on.
+        "tanh, scaled" is one behind which no layer came, but arithmetic. The number counts the calls of activation
+        functions in the pass, from 0 on.
         """
         name, last = self._last or ("", None)
-        same = last is not None and last.numel() == outputs.numel() and last.data_ptr() == outputs.data_ptr()
-        return (name, self._activations - 1) if same else None
+        if last is None or last.numel() != outputs.numel():
+            return None
+        same = last.data_ptr() == outputs.data_ptr()
+        return name if same else f"{name}, scaled", self._activations - 1
 
     def _safely(self, add, *arguments) -> None:
         """Never let the model suffer from what is looked at, such as a sparse tensor or one without dimensions."""
@@ -211,6 +214,7 @@ class Recorder(TorchFunctionMode):
 
     def _add_layer(self, name: str, given: tuple) -> None:
         if name in LAYERS:
+            self._last = None
             self.layer = next((self.layers[id(a)] for a in given if id(a) in self.layers), self.layer)
             self.add("layer", f"into {name}", given[0])
 

@@ -31,6 +31,8 @@ STEPS = 60  # of it: most leave the first guess, one class for all, and it is li
 ROUNDS = 5  # of STEPS for those that are slow to leave it
 LONGEST = 300  # steps of an intervention: what helps at all shows in them, and they take a second
 PROBED = 4000  # samples of the probe that are used; a quarter judges, so that accuracies are known to 1.5 points
+AVERAGED = 10  # more passes of a model that is random in evaluation mode
+LARGE = 10.0  # for a number of a vector of weights
 LEAST = 100  # samples of a probe
 
 
@@ -201,7 +203,20 @@ class Interventions:
         It is measured on the rest of the probe, recall on test data where there are: they have more of rare classes.
         """
         on = on or (self.test if recall and self.test else self.held)
-        outputs = self.outputs(change, on, training)
+        return self._score_of(self.outputs(change, on, training), on, recall)
+
+    def won_by_averaging(self) -> float:
+        """Return what the mean of several passes scores more than one does: 0 where evaluations are not random."""
+        model = copies(self.watch.model)[0]
+        with undisturbed():
+            first, *others = (self._evaluate(model, self.held.inputs, Change()) for _ in range(2))
+            if by_class(first, self.held.targets) is None or torch.equal(first, others[0]):
+                return 0.0
+            others += [self._evaluate(model, self.held.inputs, Change()) for _ in range(AVERAGED)]
+        mean = torch.stack([part.softmax(1) if part.ndim > 1 else part for part in others]).mean(0)
+        return self._score_of(mean, self.held) - self._score_of(first, self.held)
+
+    def _score_of(self, outputs: Tensor, on: Data, recall: bool = False) -> float:
         classified = by_class(outputs, on.targets) if outputs.ndim < 3 else None
         if classified is None:
             return self._skill(outputs, on)
@@ -309,6 +324,8 @@ class Interventions:
         for name, p in model.named_parameters():
             if sound and id(p) in trained and p.ndim > 1:
                 nn.init.kaiming_normal_(p, nonlinearity="relu")
+            elif sound and id(p) in trained and p.ndim == 1 and p.abs().max() > LARGE:
+                p.normal_(0, p.numel() ** -0.5)
             elif sound and id(p) in trained and name.endswith("bias"):
                 p.zero_()
             elif name in self.moved:

@@ -243,11 +243,23 @@ def label_noise(evidence: Evidence) -> Symptom | None:
     """Neighbors among the training data agree with test labels more often than with training labels."""
     trials = evidence.experiments(test=True)
     test = Data(*(part[: len(trials.held.inputs)] for part in evidence.test[:2]))
+    if other_shares(trials.train, test):
+        raise NotRun("Classes have other shares in the test data.")
     own, other = agreement(trials.train, trials.held), agreement(trials.train, test)
     error = math.sqrt(own * (1 - own) / len(trials.held.inputs) + other * (1 - other) / len(test.inputs))
     if other - own > max(0.05, 4 * error):
         text = f"neighbors agree with {own:.0%} of training labels and {other:.0%} of test labels"
         return Symptom(text, 0, certain=True)
+
+
+def other_shares(data: Data, test: Data) -> bool:
+    """Tell whether a class is more frequent in one than in the other, by a tenth of all samples."""
+    shares = [
+        labels.bincount(minlength=2) / len(labels)
+        for d in (data, test)
+        if (labels := class_labels(d.targets)) is not None
+    ]
+    return len(shares) == 2 and (len(shares[0]) != len(shares[1]) or (shares[0] - shares[1]).abs().max() > 0.1)
 
 
 def agreement(data: Data, queries: Data, k: int = 10) -> float:

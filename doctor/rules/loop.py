@@ -4,7 +4,7 @@ from collections.abc import Container
 
 from torch import nn
 
-from doctor.evidence import LOSS, PATIENCE, Evidence, NotRun, Symptom, often
+from doctor.evidence import GAIN, LOSS, MEANT, PATIENCE, Evidence, NotRun, Symptom, often
 from doctor.records import Pass
 
 WORSE = 0.03  # of the score: less may be chance
@@ -41,23 +41,31 @@ def finds_nothing(p: Pass, trained: Container[str]) -> bool:
     return reached and stepped and not used and not p.inside_step
 
 
-def may_be_meant(evidence: Evidence, layers: list[str]) -> bool:
-    """Tell whether layers may be left out on purpose: the first ones, as a backbone, or most, as with adapters."""
-    return evidence.used[: len(layers)] == layers or 2 * len(layers) > len(evidence.used)
+def gain_needed(evidence: Evidence, layers: list[str]) -> float:
+    """Return what training these layers, too, has to win: they may be left out on purpose.
+
+    So are the first ones, as of a backbone, and most of them, where adapters are trained.
+    """
+    first, most = evidence.used[: len(layers)] == layers, 2 * len(layers) > len(evidence.used)
+    return MEANT if first or most else GAIN
 
 
 def parameters_not_in_optimizer(evidence: Evidence) -> Symptom | None:
-    parameters = evidence.watch.parameters
+    parameters, now = evidence.watch.parameters, dict(evidence.model.named_parameters())
+    known = {id(p) for group in evidence.watch.optimizer.param_groups for p in group["params"]}
+    replaced = [n for n, p in parameters.items() if id(p) in known and n in now and id(now[n]) not in known]
+    if replaced:
+        text = f"{len(replaced)} of {len(parameters)} parameters have been replaced, such as {replaced[0]}"
+        return Symptom(f"{text}, and the optimizer still has the old ones", 0, certain=True)
     moved = {name for name, sizes in evidence.sizes.items() if len(sizes) > 1}  # by another optimizer
     unknown = [n for n, p in parameters.items() if p.requires_grad and n not in evidence.trained and n not in moved]
     left_out = [name for name in unknown if parameters[name].ndim > 1]
     if left_out:
         layers = [layer for layer in evidence.used if any(name.startswith(f"{layer}.") for name in left_out)]
-        known = sum(len(group["params"]) for group in evidence.watch.optimizer.param_groups)
-        foreign = ", and has others that are not the model's" if known > len(evidence.trained) else ""
+        foreign = ", and has others that are not the model's" if len(known) > len(evidence.trained) else ""
         text = f"the optimizer lacks {len(unknown)} of {len(parameters)} parameters, such as {left_out[0]}{foreign}"
-        meant = not foreign and may_be_meant(evidence, layers)
-        return Symptom(text, 0, layers[0] if layers else left_out[0], certain=bool(foreign), meant=meant)
+        needs = GAIN if foreign else gain_needed(evidence, layers)
+        return Symptom(text, 0, layers[0] if layers else left_out[0], certain=bool(foreign), needs=needs)
 
 
 def layer_frozen(evidence: Evidence) -> Symptom | None:
@@ -68,7 +76,7 @@ def layer_frozen(evidence: Evidence) -> Symptom | None:
     if layers:
         text = f"{layers[-1]} does not learn: {frozen[layers[-1]]}"
         text += f"; nor do {len(layers) - 1} other layers" if layers[1:] else ""
-        return Symptom(text, 0, layers[-1], meant=may_be_meant(evidence, layers))
+        return Symptom(text, 0, layers[-1], needs=gain_needed(evidence, layers))
 
 
 def requires_grad(evidence: Evidence, name: str) -> bool:
@@ -86,8 +94,8 @@ def graph_cut(evidence: Evidence) -> Symptom | None:
     layers = [layer for layer in evidence.used if any(w.layer == layer for w in trained if w.name not in reached)]
     if layers and evidence.updated and (calls or len(layers) < len(evidence.used)):
         names = f"{layers[0]} and {len(layers) - 1} other layers" if layers[1:] else layers[0]
-        meant = may_be_meant(evidence, layers)
-        return Symptom(f"no gradient arrives at {names}{seen}", 0, layers[0], meant=meant)
+        text = f"no gradient arrives at {names}{seen}"
+        return Symptom(text, 0, layers[0], needs=gain_needed(evidence, layers))
 
 
 def module_not_registered(evidence: Evidence) -> Symptom | None:
@@ -118,7 +126,13 @@ def left_in_eval_mode(evidence: Evidence) -> Symptom | None:
 
 
 def not_in_eval_mode(evidence: Evidence) -> Symptom | None:
-    """Evaluations in training mode, which some want: it counts where evaluation mode gives better outputs."""
+    """Evaluations in training mode, or with dropout that knows no mode: it counts where it costs accuracy."""
+    won = evidence.interventions.won_by_averaging() if evidence.interventions else 0.0
+    if won > WORSE:
+        text = (
+            f"outputs are random in evaluation mode, too: the mean of several passes scores {100 * won:.0f} points more"
+        )
+        return Symptom(text, 0, certain=True)
     number = evidence.count["evaluations in training mode"]
     if not number:
         return None

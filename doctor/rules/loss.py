@@ -1,6 +1,7 @@
 """What the loss is: its sign, its scale, and whether it suits the outputs and the targets."""
 
 import math
+from statistics import median
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -16,13 +17,26 @@ def loss_sign(evidence: Evidence) -> Symptom | None:
     text = "the optimizer has maximize=True" if maximized else "backward() is called on minus the loss"
     upward = maximized != negative
     try:
-        right, wrong = evidence.loss_of_right(10.0), evidence.loss_of_right(-10.0)
+        right, wrong = right_and_wrong(evidence)
     except NotRun:
         return Symptom(text, 0) if upward else None
     if upward and right < wrong:
         return Symptom(text, 0, certain=True)
-    if not upward and right > wrong:
+    if not upward and right > wrong + 1e-6:
         return Symptom(f"right outputs have a loss of {right:.3g}, wrong ones of {wrong:.3g}", 0, certain=True)
+
+
+def right_and_wrong(evidence: Evidence) -> tuple[float, float]:
+    """Return the losses of right outputs and of wrong ones; where targets are 0 and 1, of the lower of either wrong."""
+    outputs, targets = evidence.pairs[-1] if evidence.watch.kept else (None, None)
+    if outputs is None or outputs.shape != targets.shape or not is_float(targets):
+        return evidence.loss_of_right(10.0), evidence.loss_of_right(-10.0)
+    if not ((targets == 0) | (targets == 1)).all():
+        return evidence.own_loss(targets, targets), evidence.own_loss(targets + 3 * targets.std(), targets)
+    low, high = (0.0, 1.0) if outputs.min() >= 0 and outputs.max() <= 1 else (-10.0, 10.0)
+    right = low + (high - low) * targets
+    wrong = [torch.where(targets == value, low + high - right, right) for value in targets.unique()]
+    return evidence.own_loss(right, targets), min(evidence.own_loss(outputs, targets) for outputs in wrong)
 
 
 def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
@@ -61,12 +75,12 @@ def sigmoid_before_loss(evidence: Evidence) -> Symptom | None:
 def activation_on_output(evidence: Evidence) -> Symptom | None:
     """The last activation function cannot give the targets, or the logits that the loss asks for."""
     ending = evidence.watch.ending
-    low, high = RANGES.get(ending[0], (-math.inf, math.inf)) if ending else (-math.inf, math.inf)
-    if math.isinf(low) and math.isinf(high):
+    if not ending:
         return None
     if found := beyond_reach(evidence, set(RANGES) - {"sigmoid", "hardsigmoid"}):
         return found
     outputs, targets = (torch.cat([part.flatten() for part in parts]) for parts in zip(*evidence.pairs, strict=True))
+    low, high = RANGES.get(ending[0]) or observed_range(outputs)
     if targets.is_floating_point() and outputs.shape == targets.shape:
         outside = ((targets < low - 0.01) | (targets > high + 0.01)).float().mean().item()
         if outside > 0.02:
@@ -77,6 +91,14 @@ def activation_on_output(evidence: Evidence) -> Symptom | None:
 RANGES = {"sigmoid": (0, 1), "hardsigmoid": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1), "hardtanh": (-1, 1)}
 RECTIFIED = ("relu", "clamp", "clamp_min", "clip")
 RANGES |= dict.fromkeys((*RECTIFIED, "softplus"), (0, math.inf)) | {"relu6": (0, 6)}
+
+
+def observed_range(outputs: torch.Tensor) -> tuple[float, float]:
+    """Return least and greatest output if a tenth of them is there, as behind a bounded function; else no bounds."""
+    low, high = outputs.min().item(), outputs.max().item()
+    near = 0.01 * (high - low)
+    at_bounds = ((outputs < low + near) | (outputs > high - near)).float().mean().item()
+    return (low, high) if at_bounds > 0.1 else (-math.inf, math.inf)
 
 
 def beyond_reach(evidence: Evidence, names) -> Symptom | None:
@@ -114,7 +136,8 @@ def shape_broadcast(evidence: Evidence) -> Symptom | None:
         whole = torch.broadcast_shapes(outputs.shape, targets.shape)
     except RuntimeError:
         return None  # the loss must know better
-    if whole.numel() <= max(outputs.numel(), targets.numel()):
+    square = targets.shape == 2 * outputs.shape[:1]  # as where targets have been broadcast before the loss
+    if whole.numel() <= max(outputs.numel(), targets.numel()) and not square:
         return None
     if outputs.numel() == targets.numel():
         own, aligned = (evidence.own_loss(o, targets) for o in (outputs, outputs.reshape(targets.shape)))
@@ -190,7 +213,11 @@ class Terms(TorchFunctionMode):
 
 
 def loss_summed(evidence: Evidence) -> Symptom | None:
-    """The loss of a batch doubles when each sample comes twice."""
+    """The loss of a batch doubles when each sample comes twice; or losses of batches are added up before a step."""
+    added = [p.batches_since_step for p in evidence.passes if p.batches_since_step]
+    scales = [abs(p.scale) for p in evidence.passes if p.scale]
+    if added and scales and max(added) > 2 and median(scales) == 1 and evidence.steps:
+        return Symptom(f"the losses of up to {max(added)} batches are added up before a step, and not divided", 0)
     outputs, labels = evidence.made_up
     single = evidence.loss_of(outputs, labels)
     if close(evidence.loss_of(torch.cat([outputs, outputs]), torch.cat([labels, labels])), 2 * single):
