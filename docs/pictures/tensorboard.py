@@ -4,6 +4,7 @@ Notebook 02 must have been run; 05 shows its kept runs. Needs Chromium (Debian: 
 is an address of a TensorBoard that runs for the while.
 """
 
+import contextlib
 import json
 import shutil
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,26 +67,32 @@ NOTEBOOKS = {
 }
 
 
-def count_runs(folder: Path) -> int:
-    return len({path.parent for path in folder.rglob("events.out.tfevents.*")})
+def last_steps(address: str) -> list[int]:
+    """Return of each run that TensorBoard knows how far it has read it; a Logbook writes the tag `step`."""
+
+    def fetch(path: str):
+        return json.load(urllib.request.urlopen(f"{address}data/{path}"))
+
+    tag = "plugin/scalars/scalars?tag=step&run="
+    return [fetch(tag + urllib.parse.quote(run, safe=""))[-1][1] for run in fetch("runs")]
 
 
 def start(folder: Path, runs: str) -> tuple[subprocess.Popen, str]:
-    """Start TensorBoard on `runs` in a folder; return it and its address once it knows all of them."""
+    """Start TensorBoard on `runs` in a folder; return it and its address once it has read all of them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", runs, "--port", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen([*command, "--load_fast=false"], cwd=folder, **quiet)
-    address = f"http://127.0.0.1:{port}/"
-    for _ in range(120):
-        try:
-            if len(json.load(urllib.request.urlopen(f"{address}data/runs"))) == count_runs(folder):
+    address, known = f"http://127.0.0.1:{port}/", []
+    count = len({path.parent for path in folder.rglob("events.out.tfevents.*")})
+    for _ in range(40):
+        time.sleep(3)
+        with contextlib.suppress(OSError, LookupError):  # it does not answer yet, or has read nothing of a run
+            before, known = known, last_steps(address)
+            if before == known and len(known) == count:
                 return server, address
-        except OSError:
-            pass
-        time.sleep(1)
     server.kill()
     raise TimeoutError("TensorBoard did not answer within two minutes.")
 
