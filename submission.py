@@ -57,7 +57,7 @@ ASSIGNMENTS = {
     "more": Assignment(
         "Further notebooks",
         ("05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures"),
-        ("runs/kept/0[2567]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*"),
+        ("runs/kept/0[2567]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*", "docs/*/*-05-*"),
     ),
 }
 
