@@ -56,8 +56,8 @@ ASSIGNMENTS = {
     ),
     "more": Assignment("Further notebooks", (
         "05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures",
-        "10_memory",
-    ), ("runs/kept/0[2567]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*", "docs/*/*-05-*")),
+        "09_gan_failures", "10_memory",
+    ), ("runs/kept/0[25679]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*", "docs/*/*-05-*")),
 }  # fmt: skip
 
 RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"

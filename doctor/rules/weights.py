@@ -27,7 +27,8 @@ def symmetric_init(evidence: Evidence) -> Symptom | None:
 
 def init_too_large(evidence: Evidence) -> Symptom | None:
     """First weights are twice He's or more."""
-    vectors = [w for w in evidence.watch.weights if w.dimensions == 1 and max(w.std, abs(w.mean)) > HUGE]
+    vectors = [w for w in evidence.watch.weights if w.dimensions == 1 and not w.name.endswith("bias")]
+    vectors = [w for w in vectors if max(w.std, abs(w.mean)) > HUGE]
     worst = max(evidence.matrices + vectors, key=lambda w: w.gain, default=None)
     if worst and worst.gain > GAINS[1]:
         rms = evidence.passes[0].places[-1].rms
