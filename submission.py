@@ -54,12 +54,11 @@ ASSIGNMENTS = {
         ("03_torch_monitor", "04_cifar10_gif_sweep"),
         ("runs/kept/0[34]-*/**/*", "data/sample/MNIST-*", "data/sample/CIFAR10-*", "benchmarks/mo*.md", MOVIES),
     ),
-    "more": Assignment(
-        "Further notebooks",
-        ("05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures"),
-        ("runs/kept/0[2567]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*"),
-    ),
-}
+    "more": Assignment("Further notebooks", (
+        "05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures",
+        "09_gan_failures", "10_memory",
+    ), ("runs/kept/0[25679]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*", "docs/*/*-05-*")),
+}  # fmt: skip
 
 RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
 # A cell that should have outputs: it prints, or ends with a variable.

@@ -19,8 +19,14 @@ no-optimizer-step: Gradients are computed, but no step follows, or they are clea
     Call optimizer.step() after loss.backward(), and zero_grad() before backward() or after step().
 parameters-not-in-optimizer: Parameters get gradients, but the optimizer does not know them.
     Give the optimizer model.parameters(), after the last layer has been added or replaced.
-layer-frozen: A layer that should learn does not: requires_grad is off, its rate is 0, or it is cut off by detach().
-    Set requires_grad to True before the optimizer is made, give it a rate, and take out detach() and no_grad.
+layer-frozen: A layer that should learn does not: requires_grad is off, or its rate is 0.
+    Set requires_grad to True before the optimizer is made, and give the layer a rate.
+graph-cut: The way from the loss back to parameters is cut: detach(), .data, argmax, no_grad, or a loss made anew.
+    Compute the loss from the outputs with tensor operations alone, and take out what cuts the way.
+module-not-registered: Parameters are used that the model does not know, as in a plain list of layers.
+    Keep layers as attributes, in nn.ModuleList or nn.ModuleDict, made once, before the optimizer is made.
+left-in-eval-mode: Training goes on in evaluation mode: dropout is off, batch norm uses and keeps its running averages.
+    Call model.train() after each evaluation.
 clip-too-tight: Clipping shortens most gradients by far, so that the steps stay tiny.
     Clip at some times the usual norm of the gradient, or not at all.
 not-in-eval-mode: Evaluation runs in training mode: dropout stays on, batch norm uses the batch.
@@ -30,11 +36,19 @@ lr-too-high: The learning rate is so high that steps overshoot.
     Divide the learning rate by 10, perhaps again.
 lr-too-low: The learning rate is so low that the loss hardly falls in the steps there are.
     Multiply the learning rate by 10, perhaps again.
+schedule-collapsed: The schedule brings the rate to almost nothing while there is still much to learn.
+    Let it fall more slowly: scheduler.step() once an epoch if it counts epochs, a larger gamma, a later milestone.
 over-regularized: The penalty on the weights outweighs the loss, and they shrink towards 0.
     Divide the weight decay (or the factor of the penalty) by 100, or set it to 0.
 ---- the loss
 softmax-before-loss: The model ends with softmax, and the loss applies it once more.
     Leave the softmax out of the model; cross_entropy takes logits.
+sigmoid-before-loss: The model ends with sigmoid, and the loss applies it once more.
+    Leave the sigmoid out of the model; binary_cross_entropy_with_logits takes logits.
+activation-on-output: An activation function after the last layer keeps outputs from values that are wanted.
+    Leave out the activation after the last layer, or bring the targets into its range.
+shape-broadcast: Outputs and targets differ in shape, and each output is compared with the targets of other samples.
+    Bring both to the same shape before the loss: targets.view_as(outputs), or outputs.squeeze(1).
 softmax-wrong-dim: Softmax runs over the samples of the batch instead of over the classes.
     Use dim=1; before cross_entropy no softmax at all.
 wrong-loss: The loss does not suit the task, such as a squared error on class indices.
@@ -43,6 +57,8 @@ loss-sign: The sign of the loss is wrong: training makes predictions worse.
     Minimize the loss: take out the minus sign, or maximize=True.
 loss-summed: The loss is summed over the batch, so that steps are as many times too long.
     Take the mean over the batch: reduction="mean".
+loss-terms-unbalanced: One part of the loss drowns another, which then is not learned.
+    Take the mean, or the sum, over the same things in all parts, then weight them.
 ---- the first weights
 symmetric-init: Units of a layer start equal and stay equal.
     Draw the weights at random: leave PyTorch's initialization, or take He's or Xavier's.
@@ -65,23 +81,42 @@ no-nonlinearity: There is no activation function between layers: together they a
     Put an activation function, such as ReLU, after each hidden layer.
 dropout-too-high: Dropout takes so much away that the network cannot fit even the training data.
     Lower p to 0.5 or less.
+samples-mixed: What the model gives for one sample depends on the other samples of the batch.
+    Swap dimensions with permute or transpose, not with view; no softmax over dimension 0; mind batch_first.
+batchnorm-small-batch: Batch norm sees so few samples at a time that its averages are noise.
+    Take larger batches, or group norm or layer norm instead.
 ---- the data
 inputs-not-scaled: Inputs are far from mean 0 and std 1, such as pixels from 0 to 255.
     Divide pixels by 255, or subtract the mean and divide by the std of the training set.
+targets-not-scaled: Targets are so large, or so far from 0, that the outputs do not get there.
+    Subtract the mean of the training targets and divide by their std; undo it for predictions.
+inputs-drift: What the model gets changes from epoch to epoch, as where data are normalized in place each time.
+    Prepare the data once, or on a copy: x = x - mean in place of x -= mean.
 noisy-inputs: Inputs drown in noise.
     Find where the noise comes from; if it is there to stay: smooth the inputs, or train on more of them.
 constant-inputs: The model gets the same for every sample, or nothing of the input gets through.
     Look at a batch right before the model: see how it is loaded and transformed.
 train-test-mismatch: Training and test data are not prepared alike.
     Use one and the same preparation, with the numbers of the training set, for both.
+target-leak: The inputs hold the target, or what is known only together with it.
+    Take out the columns that are made from the target, and prepare training and test data apart.
+padding-not-masked: Padding is treated like data, in the loss, in a mean over time, in attention, or as the last state.
+    Mask it: ignore_index, packed sequences, a padding mask, a mean over real positions.
+repeated-samples: The same few samples come again and again where new ones are meant.
+    Seed each worker and epoch differently, and draw a new batch in each step.
 labels-shuffled: Labels do not belong to their inputs.
     Permute, filter and split inputs and labels together; look at samples with their labels.
+data-mispaired: Inputs and targets belong to different samples, such as masks of other images.
+    Keep each pair together: sort both lists alike, permute and split them with the same indices; look at some pairs.
 label-noise: A part of the labels is wrong.
     Look at the samples with the largest loss and mend or drop them; smooth the labels.
 data-not-shuffled: Samples come ordered by class, so that each step forgets the classes before.
     Shuffle in each epoch: DataLoader(..., shuffle=True).
 class-imbalance: One class drowns the others, and the model predicts little else.
     Weight the loss by class, or draw rare classes more often; judge class by class.
+---- the evaluation
+metric-wrong: The network learns, and what is measured does not say so.
+    Compute the metric again by hand, on outputs and targets of the same samples, in evaluation mode.
 ---- the symptom of last resort
 nan: Numbers that are not finite appear, and nothing before explains them.
     Look at the first place that the report names: 0 / 0, log(0), sqrt at 0, or NaN in the data.

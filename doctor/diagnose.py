@@ -17,13 +17,12 @@ from textwrap import shorten
 from torch import nn
 
 from doctor.causes import CAUSES
-from doctor.evidence import Evidence, NotRun, Symptom
+from doctor.changes import Change
+from doctor.evidence import GAIN, MEANT, Evidence, NotRun, Symptom
 from doctor.report import Check, Finding, Outcome, Report
 from doctor.rules import RULES, Rule
-from doctor.sandbox import LONGEST, Change, Interventions
+from doctor.sandbox import LONGEST, Interventions
 from doctor.watch import Watch
-
-GAIN = 0.03  # of the accuracy, that an experiment has to win: twice its standard error on 1,000 samples
 
 
 class Doctor(contextlib.AbstractContextManager):
@@ -33,7 +32,7 @@ class Doctor(contextlib.AbstractContextManager):
     one's loss uses, too, as in a GAN, where it would see faults. Raises ValueError for `every` below 1.
     """
 
-    def __init__(self, model: nn.Module, loss_fn, optimizer, every: int = 1):
+    def __init__(self, model: nn.Module, loss_fn=None, optimizer=None, every: int = 1):
         self.watch = Watch(model, loss_fn, optimizer, every)
         self.loss_fn = self.watch.loss_fn  # to be called in the loop where the given one is a plain function
 
@@ -72,7 +71,7 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
 
 
 def diagnose(evidence: Evidence, errors: tuple[str, ...] = ()) -> Report:
-    """Apply all rules; experiments end when a cause is certain or proven: they would blame its consequences."""
+    """Apply all rules; experiments end when one is proven, or a cause found that needs none: others follow from it."""
     found = find_symptoms(evidence)
     explained, checks, findings = certain_causes(found), [], []
     for rule in RULES:
@@ -80,7 +79,7 @@ def diagnose(evidence: Evidence, errors: tuple[str, ...] = ()) -> Report:
         if isinstance(result, Symptom):
             result = judge(rule, result, evidence, explained)
         if isinstance(result, Finding):
-            explained += [result.cause] if result.change else []
+            explained += [result.cause] if result.change or not rule.proofs else []
             findings.append(result)
             result = Check(result.cause, Outcome.FINDING, result.evidence)
         checks.append(result)
@@ -124,36 +123,39 @@ def find_symptom(rule: Rule, evidence: Evidence, explained: list[str]) -> Sympto
 def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]) -> Finding | Check:
     """Return a finding where a symptom is certain, proven, or goes with impaired learning; otherwise a note."""
 
-    def result(is_finding, text: str, change: Change | None = None) -> Finding | Check:
+    def result(is_finding, text: str, change: Change | None = None, gain: float = 0.0) -> Finding | Check:
         text = f"{symptom.evidence}; {text}" if text else symptom.evidence
         if not is_finding:
             return Check(rule.cause, Outcome.NOTE, text)
-        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change)
+        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change, gain)
 
     if symptom.certain:
         return result(True, "")
+    needs = GAIN if evidence.impaired else symptom.needs
+    if needs == MEANT:
+        return result(False, "which may be meant")
     if explained:
         return result(False, f"judged when {explained[0]} is mended")
     if not (rule.proofs and evidence.interventions):
         return result(evidence.impaired, evidence.impaired or "yet it learns")
     try:
-        change, gain = prove(rule, evidence.interventions)
+        change, gain = prove(rule, evidence.interventions, needs)
     except Exception as error:  # whatever a model may need that a copy and a probe do not give
         text = f"its experiment stopped with {type(error).__name__}: {error}"
         return result(evidence.impaired, shorten(text, 200, placeholder=" ..."))
     if change is None:
         return result(False, "its fix does not help")
-    return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change)
+    return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change, gain)
 
 
-def prove(rule: Rule, trials: Interventions) -> tuple[Change | None, float]:
+def prove(rule: Rule, trials: Interventions, needs: float) -> tuple[Change | None, float]:
     """Return the experiment that wins most, and its gain; what makes it worse ends the search, as more of it would.
 
     It has to win more while there are few steps: what only learns faster is then ahead, too.
     """
     best, gain, margin = None, 0.0, GAIN * LONGEST / trials.steps
     for change in rule.proofs:
-        if (won := trials.gain(change, rule.recall)) > gain + margin:
+        if (won := trials.gain(change, rule.recall)) > max(needs, gain + margin):
             best, gain = change, won
         elif trials.score(change, rule.recall) < trials.score(Change(), rule.recall) - margin:
             break

@@ -1,6 +1,8 @@
 """Evidence: what the doctor's rules look at, drawn from the records of a Watch, and the symptoms that they find."""
 
+import contextlib
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,14 +10,17 @@ from functools import cached_property
 from statistics import fmean
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from doctor.baseline import loss_of_constant, mean_loss
 from doctor.checks.verdict import NotRun, Status, Verdict
 from doctor.records import FirstWeight, Pass, Place
-from doctor.sandbox import Interventions, undisturbed
+from doctor.sandbox import Interventions, copies, undisturbed
 from doctor.watch import FIRST, Watch
 
+GAIN = 0.03  # of the score, that an experiment has to win: twice its standard error on 1,000 samples
+MEANT = math.inf  # no gain will do where something may be wanted: it counts only where little is learned
 PATIENCE = 100  # steps after which learning should show
 LEARNED = 0.1  # of the labels' entropy: if less of it is gone after PATIENCE steps, hardly anything is learned
 
@@ -33,6 +38,7 @@ class Symptom:
     step: int  # at which it could first be told
     layer: str = ""
     certain: bool = False
+    needs: float = GAIN  # of the score, to be won by an experiment; more where sound programs have the symptom, too
 
 
 class Evidence:
@@ -44,7 +50,9 @@ class Evidence:
     def __init__(self, watch: Watch, probe=None, test=None):
         self.watch, self.count, self.model, self.passes = watch, watch.count, watch.model, watch.passes
         if not self.passes:
-            raise NotRun("No training pass was watched: the model has to be in training mode.")
+            raise NotRun(
+                "No training pass was watched: call the model itself, and backward() on a loss of what it gives."
+            )
         self.interventions = None if probe is None else Interventions(watch, probe, test)
         self.test = self.interventions and self.interventions.test
         self.updated = [p for p in self.passes if p.updates]  # with a gradient or a step after them
@@ -101,21 +109,83 @@ class Evidence:
         losses, final = ([p.loss for p in part if p.loss is not None] for part in (self.passes, self.final))
         if not all(map(math.isfinite, final)):
             return "the loss is not finite"
-        if not losses or max(self.count["steps"], self.count["losses"]) < PATIENCE:
+        if not losses or max(self.count["steps"], self.count["backwards"]) < PATIENCE:
             return ""
-        if entropies := [p.cross_entropy for p in self.final if p.cross_entropy is not None]:
-            shares = [count / self.watch.labels.total() for count in self.watch.labels.values()]
-            guessing = -sum(share * math.log(share) for share in shares)  # each class as often as it comes
-            if not fmean(entropies) < (1 - LEARNED) * guessing + 0.01:
-                return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
-        elif not fmean(final or [math.nan]) < (1 - LEARNED) * fmean(losses[:FIRST]):
+        for judge in (self._as_guessing, self._as_constant, self._unexplained):
+            with contextlib.suppress(NotRun):
+                return judge()
+        if not fmean(final or [math.nan]) < fmean(losses[:FIRST]) - LEARNED * abs(fmean(losses[:FIRST])):
             return f"the loss went from {fmean(losses[:FIRST]):.3g} to {fmean(final):.3g}"
         return ""
+
+    def _as_guessing(self) -> str:
+        """Judge classification by the entropy of the labels, and by how often the most frequent one is."""
+        entropies = [p.cross_entropy for p in self.final if p.cross_entropy is not None]
+        if not entropies:
+            raise NotRun(f"It needs {CLASSES}.")
+        shares = [count / self.watch.labels.total() for count in self.watch.labels.values()]
+        guessing, right = (
+            -sum(share * math.log(share) for share in shares),
+            fmean(p.accuracy for p in self.final if p.accuracy is not None),
+        )
+        if fmean(entropies) < (1 - LEARNED) * guessing + 0.01 or right > (1 + max(shares)) / 2:
+            return ""
+        return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
+
+    def _as_constant(self) -> str:
+        """Judge by the loss of the best constant prediction; a worse one that has fallen by half is on its way."""
+        own, constant = self.constant_loss
+        first = fmean(p.loss for p in self.passes[:FIRST] if p.loss is not None)
+        if own < constant - LEARNED * abs(constant) or constant + abs(constant) / 2 < own < first / 2:
+            return ""
+        return f"the loss is {own:.3g}, that of the best constant prediction {constant:.3g}"
+
+    @cached_property
+    def pairs(self) -> list[tuple[Tensor, Tensor]]:
+        """Outputs and targets of the last watched passes; raises NotRun where the loss takes other things."""
+        kept = self.watch.kept
+        if not kept or self.watch.plain_loss is None:
+            raise NotRun(f"It needs {LOSS}.")
+        if any(k.others or not isinstance(k.targets, Tensor) for k in kept):
+            raise NotRun("It judges losses of outputs and targets.")
+        return [(k.outputs, k.targets) for k in kept]
+
+    @cached_property
+    def constant_loss(self) -> tuple[float, float]:
+        """The loss of the last watched samples, and that of the best constant prediction for them."""
+        pairs, loss_fn = self.pairs, self.watch.plain_loss
+        if all((t == pairs[0][1].flatten()[0]).all() for _, t in pairs):
+            raise NotRun("All targets are the same.")
+        try:
+            with undisturbed():
+                return mean_loss(loss_fn, pairs).item(), loss_of_constant(loss_fn, pairs)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise NotRun(f"The loss of a constant stopped with {type(error).__name__}.") from error
+
+    def _unexplained(self) -> str:
+        """Judge by the share of the targets' variance that outputs of the same shape explain."""
+        pairs = [(k.outputs.float(), k.targets.float()) for k in self.watch.kept if isinstance(k.targets, Tensor)]
+        if not pairs or any(o.numel() != t.numel() or o.shape[0] != t.shape[0] for o, t in pairs):
+            raise NotRun("It judges targets like the outputs.")
+        outputs, targets = (
+            torch.cat([part.reshape(len(part), -1) for part in parts]) for parts in zip(*pairs, strict=True)
+        )
+        variance = (targets - targets.mean(0)).square().mean()
+        left = min((shown - targets).square().mean() for shown in (outputs, outputs.sigmoid()))
+        if not variance > 0:
+            raise NotRun("All targets are the same.")
+        if left < (1 - LEARNED) * variance:
+            return ""
+        return f"outputs explain {max(0, 1 - (left / variance).item()):.0%} of the variance of the targets"
 
     @property
     def inputs(self) -> list[Place]:
         """The model's inputs in all passes."""
-        found = [place for p in self.passes for place in p.places if place.kind == "input"]
+        return [place for p in self.passes for place in self.inputs_of(p)]
+
+    def inputs_of(self, watched: Pass) -> list[Place]:
+        """Return the inputs that go into one backward pass; raises NotRun where they are no tensors."""
+        found = [place for place in watched.places if place.kind == "input"]
         if not found:
             raise NotRun("It judges a tensor as the model's first argument.")
         return found
@@ -170,10 +240,42 @@ class Evidence:
         labels = torch.arange(2 * classes) % classes
         return torch.randn(len(labels), self.width, generator=generator), labels
 
-    def loss_of_right(self, size: float) -> float:
-        """Return the loss where the right output is `size`, and the others are 0."""
+    def loss_of_right(self, right: float, others: float = 0.0) -> float:
+        """Return the loss where the right output is the one number, and all others are the other."""
         outputs, labels = self.made_up
-        return self.loss_of(size * one_hot(labels, outputs.shape[1]).float(), labels)
+        return self.loss_of(others + (right - others) * one_hot(labels, outputs.shape[1]).float(), labels)
+
+    def own_loss(self, outputs: Tensor, targets: Tensor) -> float:
+        """Return the loop's loss."""
+        with torch.no_grad(), undisturbed(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.watch.plain_loss(outputs, targets).mean().item()
+
+    @cached_property
+    def samples_mix(self) -> str:
+        """How far one sample's output changes when the others of its batch are all alike; "" if it does not.
+
+        Raises NotRun where inputs are no single tensor, and where outputs and targets are not one for each sample.
+        """
+        inputs, kept = self.watch.first_inputs, self.watch.kept
+        if inputs is None or not kept or len(inputs) < 3:
+            raise NotRun("It judges models of one tensor, in batches.")
+        targets = kept[-1].targets
+        if not isinstance(targets, Tensor) or targets.shape[:1] != kept[-1].outputs.shape[:1]:
+            raise NotRun("It judges outputs and targets for each sample.")
+        model = copies(self.model)[0].eval()
+        with torch.no_grad(), undisturbed():
+            first, again = model(inputs), model(inputs)
+            if not isinstance(first, Tensor) or len(first) != len(inputs) or not torch.equal(first, again):
+                raise NotRun("It judges models that give the same outputs again, one for each sample.")
+            change = depends(model, inputs, first, 0)
+            if change < 1e-3 or (
+                first.ndim > 1 < inputs.ndim
+                and first.shape[1] == inputs.shape[1] > 2
+                and depends(model, inputs, first, 1) < 1e-3
+            ):
+                return ""  # with dimension 1 for the samples, as recurrent networks have it
+        return f"the output for a sample changes by {change:.0%} of its size with the other samples of the batch"
 
     def ignores_shift(self, dim: int) -> bool:
         """Tell whether a number added to all outputs of a sample (0), or of a class (1), leaves the loss as it is."""
@@ -183,9 +285,24 @@ class Evidence:
         return close(self.loss_of(shifted, labels), self.loss_of(outputs, labels), 1e-5)
 
 
+def depends(model: nn.Module, inputs: Tensor, outputs: Tensor, dim: int) -> float:
+    """Return how far, relative to its size, the first entry of a dimension changes where the others are all alike."""
+    order = torch.zeros(inputs.shape[dim], dtype=torch.long)
+    order[1:] = 1
+    first = outputs.select(dim, 0)
+    size = first.float().norm().clamp(min=1e-12)
+    return (
+        (model(inputs.index_select(dim, order.to(inputs.device))).select(dim, 0) - first).float().norm() / size
+    ).item()
+
+
 def total_norm(norms: Iterable[float]) -> float:
     """Return the norm of all tensors together, without those that are NaN."""
     return math.sqrt(sum(norm**2 for norm in norms if not math.isnan(norm)))
+
+
+def is_float(value) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def often(flags: Iterable[bool]) -> bool:

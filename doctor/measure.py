@@ -27,6 +27,7 @@ LAYERS |= {"bilinear", "matmul", "mm"}  # of a network written by hand
 RECTIFIERS = {"relu", "relu6", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus"}
 RECTIFIERS |= {"rrelu", "hardswish", "hardtanh"}  # nn.ReLU6 calls hardtanh
 ACTIVATIONS = RECTIFIERS | BOUNDS.keys()
+CUTS = {"detach", "argmax", "round", "sign", "floor", "ceil", "item", "tolist", "numpy"}  # of the graph of gradients
 CLAMPS = {"clamp", "clamp_min", "clip"}
 
 
@@ -116,6 +117,45 @@ def class_labels(targets) -> Tensor | None:
     labels = targets.flatten().long()
     whole = not targets.is_floating_point() or bool((labels == targets.flatten()).all())
     return labels if whole and labels.min() >= 0 else None
+
+
+MOST = 10_000  # labels of one batch that are looked at, of pixels or words
+
+
+def by_class(outputs, targets, ignored: int = -100) -> tuple[Tensor, Tensor] | None:
+    """Return logits (M, C) and class indices (M,) of outputs and targets, detached; None where they are no classes.
+
+    (B, C) and class indices (B,), or rows with a single 1; one output each, (B,) or (B, 1), and targets of 0 and 1, as
+    two classes; and, with whole-number targets, a class for each position: (B, C, ...) or (B, T, C). Positions whose
+    target is `ignored` are left out.
+    """
+    if not isinstance(outputs, Tensor) or not outputs.ndim or not isinstance(targets, Tensor):
+        return None
+    outputs, targets = outputs.detach(), targets.detach()
+    labels = class_labels(targets) if targets.is_floating_point() or targets.ndim != 1 else targets
+    if targets.is_floating_point() or targets.ndim == outputs.ndim:
+        if are_classes(outputs, labels):
+            return outputs, labels
+        if labels is None or outputs.numel() != len(labels) or labels.max() > 1:
+            return None
+        return torch.stack([torch.zeros(len(labels), device=outputs.device), as_logits(outputs.flatten())], 1), labels
+    if targets.ndim + 1 != outputs.ndim:
+        return None
+    if outputs.shape[:1] + outputs.shape[2:] == targets.shape:
+        outputs = outputs.movedim(1, -1)
+    elif outputs.shape[:-1] != targets.shape:
+        return None
+    outputs, labels = outputs.reshape(-1, outputs.shape[-1]), targets.reshape(-1).long()
+    kept = (labels != ignored).nonzero().flatten()[:MOST]
+    outputs, labels = outputs[kept], labels[kept]
+    fits = len(labels) and outputs.shape[1] > 1 and labels.min() >= 0 and labels.max() < outputs.shape[1]
+    return (outputs, labels) if fits else None
+
+
+def as_logits(outputs: Tensor) -> Tensor:
+    """Return logits of outputs that are all in [0, 1], and others as they are."""
+    low, high = outputs.aminmax()
+    return torch.logit(outputs.float(), 1e-6) if low >= 0 and high <= 1 else outputs.float()
 
 
 def are_classes(outputs, labels: Tensor | None) -> bool:

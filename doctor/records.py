@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from doctor.measure import ALWAYS, BOUNDS, LAYERS, function_name, is_activation, saturated_share, zero_shares
+from doctor.measure import ALWAYS, BOUNDS, CUTS, LAYERS, function_name, is_activation, saturated_share, zero_shares
 
 NAN = math.nan
 ENOUGH = 10_000  # numbers tell a distribution; at least 8 samples are taken
@@ -56,9 +56,10 @@ class Update:
 class Pass:
     """A watched training pass: its batch, loss, labels and rates, and the gradients left before it. None: not seen."""
 
-    number: int
+    number: int  # of the backward pass after it
     step: int  # of the optimizer, before the pass
     rates: list[float]  # of the optimizer's groups
+    training: bool  # the model's mode
     inside_step: bool  # made by the closure of a step
     for_inputs: bool  # the inputs need gradients, too: an attack, or a generator before the model
     places: list[Place] = field(default_factory=list)  # in the order of calls
@@ -67,19 +68,31 @@ class Pass:
     loss: float | None = None
     size: int | None = None  # samples
     width: int | None = None  # outputs for each sample
+    swapped: bool = False  # outputs stand where the loss takes targets
     # of the backward pass, as it begins
     scale: float | None = None  # the factor between the loss and what is differentiated (accumulation, AMP, a sign)
     left: float | None = None  # the largest norm of a gradient that is there already
-    batches_since_step: int | None = None  # with a loss, this one included
+    batches_since_step: int | None = None  # backward passes, this one included
     waiting: bool = False  # gradients of an earlier watched pass have not been used by a step, nor weights changed
     # of classification
-    label_share: float | None = None  # of the most frequent label
+    label: int | None = None  # the most frequent one
+    label_share: float | None = None  # its share
     guess_share: float | None = None  # of the most frequent prediction
+    carried: "Pass | None" = None  # one before it whose loss goes into the same backward pass
+    scored: int = 1  # passes that the next two are the mean of
     cross_entropy: float | None = None  # of the outputs as logits, whatever the loss is
+    accuracy: float | None = None
     # of the first passes' outputs (B, C) as probabilities: how far sums over C (rows) and over B (columns) are off 1
     rows_off: float | None = None
     columns_off: float | None = None
     logarithms: bool = False  # of probabilities, as none is above 0
+
+
+class Kept:
+    """Samples of a pass: what the loss got."""
+
+    def __init__(self, outputs: Tensor, targets=None, *others):
+        self.outputs, self.targets, self.others = outputs, targets, others
 
 
 @dataclass
@@ -151,13 +164,46 @@ class Recorder(TorchFunctionMode):
         self.uses, self.errors, self.brief = Counter(), Counter(), brief
         self.layers = {id(p): layer_of(name) for name, p in (parameters or {}).items()}
         self.layer = ""
+        self.strangers: dict[int, nn.Parameter] = {}  # parameters that are none of those
+        self.cuts: Counter[str] = Counter()  # calls that cut the graph, by function
+        self.softmax_over_batch = ""  # the layer before a softmax over dimension 0
+        self._batch, self._activations, self._last = None, 0, None  # size; calls so far; the last call's output
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name, kwargs = function_name(function), kwargs or {}
         self._safely(self._add_layer, name, (*args, *kwargs.values()))  # before the call, which may change it in place
+        self._safely(self._look, function, name, args, kwargs)
         output = function(*args, **kwargs)
         self._safely(self._add_activation, name, args, kwargs, output)
         return output
+
+    def _look(self, function, name: str, args: tuple, kwargs: dict) -> None:
+        """Look for what a graph, or a batch, should not meet."""
+        if self.layers:
+            flat = (v for a in (*args, *kwargs.values()) for v in (a if isinstance(a, (list, tuple)) else (a,)))
+            new = (v for v in flat if isinstance(v, nn.Parameter) and v.requires_grad and id(v) not in self.layers)
+            self.strangers.update((id(v), v) for v in new)
+        first = args[0] if args else None
+        if not isinstance(first, Tensor):
+            return
+        if first.requires_grad and (name in CUTS or getattr(function, "__self__", None) is Tensor.data):
+            self.cuts[".data" if name == "get" else name] += 1
+        if name in ("softmax", "log_softmax") and first.ndim > 1 and len(first) == self._batch and self._batch > 1:
+            dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+            if isinstance(dim, int) and dim % first.ndim == 0:
+                self.softmax_over_batch = self.layer or "the input"
+
+    def ending(self, outputs: Tensor) -> tuple[str, int] | None:
+        """Return the name and the number of the activation function whose output, perhaps in another shape, these are.
+
+        "tanh, scaled" is one behind which no layer came, but arithmetic. The number counts the calls of activation
+        functions in the pass, from 0 on.
+        """
+        name, last = self._last or ("", None)
+        if last is None or last.numel() != outputs.numel():
+            return None
+        same = last.data_ptr() == outputs.data_ptr()
+        return name if same else f"{name}, scaled", self._activations - 1
 
     def _safely(self, add, *arguments) -> None:
         """Never let the model suffer from what is looked at, such as a sparse tensor or one without dimensions."""
@@ -168,17 +214,21 @@ class Recorder(TorchFunctionMode):
 
     def _add_layer(self, name: str, given: tuple) -> None:
         if name in LAYERS:
+            self._last = None
             self.layer = next((self.layers[id(a)] for a in given if id(a) in self.layers), self.layer)
             self.add("layer", f"into {name}", given[0])
 
     def _add_activation(self, name: str, args: tuple, kwargs: dict, output) -> None:
         if is_activation(name, args, kwargs):
+            self._activations, self._last = self._activations + 1, (name, output)
             bounds = None if name == "hardtanh" else BOUNDS.get(name)  # its zeros as ReLU6 are no saturation
             self.add("activation", f"out of {name}", output, bounds)
 
     def add(self, kind: str, place: str, values: Tensor, bounds: tuple[float, float] | None = None) -> None:
         self.uses[place] += 1
         found = Place(kind, f"{place} {self.uses[place]}", self.layer)
+        if kind == "input" and values.ndim:
+            self._batch = len(values)
         self._safely(lambda: self._measure(found, values.detach(), bounds))
         self.places.append(found)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import fill
 
 from doctor.causes import CAUSES
-from doctor.sandbox import Change
+from doctor.changes import Change
 
 STYLE = "<style>.doctor td, .doctor th {text-align: left !important; vertical-align: top}</style>"
 PAGE = """<!DOCTYPE html>
@@ -49,6 +49,7 @@ class Finding:
     evidence: str
     certain: bool  # the symptom cannot be there without the cause
     change: Change | None = None  # the experiment that proves it
+    gain: float = 0.0  # of the score, by it
 
     @property
     def fix(self) -> str:

@@ -7,20 +7,22 @@ settings, and takes as many steps as the loop has, up to LONGEST: what wins, win
 
 import contextlib
 import copy
+import functools
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, cross_entropy, relu
-from torch.overrides import TorchFunctionMode
+from torch.nn.functional import avg_pool2d, cross_entropy
 
-from doctor.measure import are_classes, class_labels, function_name, is_activation, update_ratio
+from doctor.baseline import loss_of_constant
+from doctor.changes import Change, Functions
+from doctor.measure import are_classes, by_class, class_labels, update_ratio
 
 LOADED = 10_000  # samples taken from a DataLoader
 SAMPLES = 300  # on which distributions are measured: a share is then known to 3 points
@@ -29,6 +31,8 @@ STEPS = 60  # of it: most leave the first guess, one class for all, and it is li
 ROUNDS = 5  # of STEPS for those that are slow to leave it
 LONGEST = 300  # steps of an intervention: what helps at all shows in them, and they take a second
 PROBED = 4000  # samples of the probe that are used; a quarter judges, so that accuracies are known to 1.5 points
+AVERAGED = 10  # more passes of a model that is random in evaluation mode
+LARGE = 10.0  # for a number of a vector of weights
 LEAST = 100  # samples of a probe
 
 
@@ -161,46 +165,20 @@ def loss_of(model: nn.Module, loss_fn, inputs: Tensor, targets: Tensor) -> float
         return float(loss_fn(model(inputs), targets))
 
 
-@dataclass(frozen=True)
-class Change:
-    """What a training of a copy does differently. As it stands it changes nothing: an ordinary loop, no clipping."""
-
-    rate: float = 1.0  # factor
-    decay: float = 1.0  # factor of the optimizer's weight decay
-    dropout: float = 1.0  # factor of p
-    weights: str = "first"  # "sound": He's, with biases of 0
-    activations: str = "own"  # "relu" for all of them; "normalized" over the batch before each; "rescaled" after each
-    trained: str = "own"  # "all" parameters
-    inputs: str = "own"  # "scaled" to mean 0 and std 1; "smoothed": the mean of 3x3 neighbors
-    samples: str = "own"  # "balanced": all classes alike; "permuted": the labels of other samples
-    loss: str = "own"  # "mean" over the batch, or "mean of outputs"; "cross entropy"
-    optimizer: str = "own"  # "Adam" at its default rate
-
-    def __str__(self) -> str:
-        own = vars(Change())
-        changed = {key: value for key, value in vars(self).items() if value != own[key]}
-        texts = [f"{key} x {v:g}" if isinstance(v, float) else f"{v} {key}" for key, v in changed.items()]
-        return ", ".join(texts) or "an ordinary loop"
-
-
-REFERENCE = Change(weights="sound", inputs="scaled", dropout=0.3, trained="all", loss="cross entropy", optimizer="Adam")
-
-
 class Interventions:
     """Trainings of copies on a part of the probe (inputs (N, ...), targets (N, ...)), scored on the rest of it.
 
-    The score is the accuracy, with `recall` its mean over classes; where targets are no class indices, the share of the
-    first loss that is gone. Raises ValueError for fewer than LEAST samples, or no two tensors of the same length.
+    The score is the accuracy, with `recall` its mean over classes; where samples have no classes, the share of the loss
+    of the best constant prediction that is gone, at least -1. Raises ValueError for fewer than LEAST samples, or no two
+    tensors of the same length.
     """
 
     def __init__(self, watch, probe, test=None):
         self.watch, passes = watch, watch.passes
-        self.first_loss = next((p.loss for p in passes if p.loss is not None), math.nan)
         sizes = [p.size for p in passes if p.size is not None]
         self.batch = int(np.median(sizes)) if sizes else BATCH
         self.steps = min(max(1, watch.count["steps"], watch.count["losses"]), LONGEST)
-        rates = zip(*(p.rates for p in passes if len(p.rates) == len(passes[-1].rates)), strict=True)
-        self.rates = [sorted(column)[len(column) // 2] for column in rates]  # medians, as a schedule may end near 0
+        self.rates = list(zip(*(p.rates for p in passes if len(p.rates) == len(passes[-1].rates)), strict=True))
         self.moved = frozenset(update.name for p in passes for update in p.updates if update.change > 0)
         with undisturbed():
             inputs, targets = Data.of(probe, watch.model).sample(PROBED)
@@ -210,47 +188,79 @@ class Interventions:
         self.finite = not inputs.is_floating_point() or bool(inputs.isfinite().all())
         held = -(-len(inputs) // 4)
         self.train, self.held = Data(inputs[held:], targets[held:]), Data(inputs[:held], targets[:held])
-        self._outputs = {}  # by change
+        self._outputs, self._constants = {}, {}  # by change; by part of the data
 
     def gain(self, change: Change, recall: bool = False) -> float:
         """Return by how much a copy with the change beats the watched model, and a copy without it."""
         others = {None, Change()} - {change}
         return self.score(change, recall) - max(self.score(other, recall) for other in others)
 
-    def score(self, change: Change | None, recall: bool = False, on: Data | None = None) -> float:
+    def score(
+        self, change: Change | None, recall: bool = False, on: Data | None = None, training: bool = False
+    ) -> float:
         """Return the score of a copy trained with the change; for None that of the watched model as it is.
 
         It is measured on the rest of the probe, recall on test data where there are: they have more of rare classes.
         """
         on = on or (self.test if recall and self.test else self.held)
-        outputs = self.outputs(change, on)
-        labels = labels_of(outputs, on.targets)
-        if labels is None:
-            loss = float(self.watch.plain_loss(outputs, on.targets)) / self.first_loss
-            return 1 - loss if math.isfinite(loss) else -math.inf
-        right = (outputs.argmax(1) == labels).float()
+        return self._score_of(self.outputs(change, on, training), on, recall)
+
+    def won_by_averaging(self) -> float:
+        """Return what the mean of several passes scores more than one does: 0 where evaluations are not random."""
+        model = copies(self.watch.model)[0]
+        with undisturbed():
+            first, *others = (self._evaluate(model, self.held.inputs, Change()) for _ in range(2))
+            if by_class(first, self.held.targets) is None or torch.equal(first, others[0]):
+                return 0.0
+            others += [self._evaluate(model, self.held.inputs, Change()) for _ in range(AVERAGED)]
+        mean = torch.stack([part.softmax(1) if part.ndim > 1 else part for part in others]).mean(0)
+        return self._score_of(mean, self.held) - self._score_of(first, self.held)
+
+    def _score_of(self, outputs: Tensor, on: Data, recall: bool = False) -> float:
+        classified = by_class(outputs, on.targets) if outputs.ndim < 3 else None
+        if classified is None:
+            return self._skill(outputs, on)
+        right, labels = (classified[0].argmax(1) == classified[1]).float(), classified[1]
         return (torch.stack([right[labels == c].mean() for c in labels.unique()]) if recall else right).mean().item()
 
-    def outputs(self, change: Change | None, on: Data) -> Tensor:
+    def _skill(self, outputs: Tensor, on: Data) -> float:
+        """Return the share of the loss of the best constant prediction that is gone, from -1 to 1."""
+        if not outputs.isfinite().all():
+            return -1.0
+        if id(on) not in self._constants:
+            self._constants[id(on)] = loss_of_constant(self.watch.plain_loss, [(outputs, on.targets)])
+        constant, loss = self._constants[id(on)], self.watch.plain_loss(outputs, on.targets).mean().item()
+        skill = (constant - loss) / max(abs(constant), 1e-12)
+        return min(1.0, max(-1.0, skill)) if math.isfinite(skill) else -1.0
+
+    def outputs(self, change: Change | None, on: Data, training: bool = False) -> Tensor:
         """Return what a copy trained with the change gives for the held part or test data, the model itself for any."""
         with undisturbed():
             if change is None:
-                return self._evaluate(copies(self.watch.model)[0], on.inputs, Change())
+                return self._evaluate(copies(self.watch.model)[0], on.inputs, Change(), training)
             if change not in self._outputs:
                 model, parts = self._train(change), [part for part in (self.held, self.test) if part]
                 self._outputs[change] = {id(part): self._evaluate(model, part.inputs, change) for part in parts}
         return self._outputs[change][id(on)]
 
     @torch.no_grad()
-    def _evaluate(self, model: nn.Module, inputs: Tensor, change: Change) -> Tensor:
-        model.eval()
-        with Functions(change):
-            return torch.cat([model(part) for part in self._prepare(inputs, change).split(1000)])
+    def _evaluate(self, model: nn.Module, inputs: Tensor, change: Change, training: bool = False) -> Tensor:
+        model.train(training)
+        functions = Functions(change, self.watch.ending)
+        outputs = torch.cat(
+            [
+                functions.call(model, part)
+                for part in self._prepare(inputs, change).split(self.batch if training else 1000)
+            ]
+        )
+        return outputs * self._scale[1] + self._scale[0] if change.targets == "scaled" else outputs
 
     def _train(self, change: Change) -> nn.Module:
         """Return a copy that is trained with the change."""
         model, optimizer = self.first_model(change)
         inputs, targets = self._prepare(self.train.inputs, change), self.train.targets
+        if change.targets == "scaled":
+            targets = (targets - self._scale[0]) / self._scale[1]
         if change.samples == "permuted":
             targets = targets[torch.randperm(len(targets))]
 
@@ -260,17 +270,22 @@ class Interventions:
             return loss / {"mean": len(targets), "mean of outputs": outputs.numel()}.get(change.loss, 1)
 
         model.train()
-        # Where no function changes, a training without them takes a quarter less.
-        with Functions(change) if change.trained == "all" or change.activations != "own" else contextlib.nullcontext():
-            for index in self._batches(balanced=change.samples == "balanced"):
-                if not math.isfinite(ordinary_step(model, loss_fn, optimizer, inputs[index], targets[index])):
-                    break  # nothing more is learned
+        forward = functools.partial(Functions(change, self.watch.ending).call, model)
+        for index in self._batches(change):
+            if not math.isfinite(ordinary_step(forward, loss_fn, optimizer, inputs[index], targets[index])):
+                break  # nothing more is learned
         return model
 
-    def _batches(self, balanced: bool) -> Iterator[Tensor]:
+    @cached_property
+    def _scale(self) -> tuple[Tensor, Tensor]:
+        """Mean and std of the training targets."""
+        return self.train.targets.mean(0), self.train.targets.std(0).clamp(min=1e-30)
+
+    def _batches(self, change: Change) -> Iterator[Tensor]:
         """Give the indices of each batch, in passes over the shuffled samples, or drawn with equal classes."""
-        count, size = len(self.train.inputs), min(self.batch, len(self.train.inputs))
-        if balanced:
+        count = len(self.train.inputs)
+        size = min(round(self.batch * change.batch), count)
+        if change.samples == "balanced":
             labels = class_labels(self.train.targets)
             index = torch.multinomial(1 / labels.bincount()[labels], self.steps * size, replacement=True)
         else:
@@ -291,12 +306,13 @@ class Interventions:
             if isinstance(m, nn.modules.dropout._DropoutNd):
                 m.p *= change.dropout
         optimizer.state.clear()
-        for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * change.rate
+        rates = [max(column) if change.schedule == "highest" else np.mean(column) for column in self.rates]
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = float(rate) * change.rate
             if "weight_decay" in group:
                 group["weight_decay"] *= change.decay
         if change.trained == "all":
-            train_all(model, optimizer, max(self.rates))
+            train_all(model, optimizer, max(map(max, self.rates)))
         self._draw_weights(model, optimizer, sound=change.weights == "sound")
         return model, adam(model) if change.optimizer == "Adam" else optimizer
 
@@ -308,6 +324,8 @@ class Interventions:
         for name, p in model.named_parameters():
             if sound and id(p) in trained and p.ndim > 1:
                 nn.init.kaiming_normal_(p, nonlinearity="relu")
+            elif sound and id(p) in trained and p.ndim == 1 and p.abs().max() > LARGE:
+                p.normal_(0, p.numel() ** -0.5)
             elif sound and id(p) in trained and name.endswith("bias"):
                 p.zero_()
             elif name in self.moved:
@@ -328,30 +346,3 @@ def labels_of(outputs, targets) -> Tensor | None:
     """Return class indices (B,) where outputs (B, C) can be judged by them."""
     labels = class_labels(targets)
     return labels if are_classes(outputs, labels) else None
-
-
-class Functions(TorchFunctionMode):
-    """Within it, what a model calls does as a Change says: other activation functions, nothing detached."""
-
-    def __init__(self, change: Change):
-        super().__init__()
-        self.change = change
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        name, kwargs = function_name(function), kwargs or {}
-        if self.change.trained == "all" and name == "detach":
-            return args[0]
-        if self.change.activations != "own" and is_activation(name, args, kwargs):
-            if self.change.activations == "relu":
-                return relu(args[0])
-            if self.change.activations == "rescaled":
-                outputs = function(*args, **kwargs)
-                return outputs / outputs.square().mean().sqrt().clamp(min=1e-30)
-            args = (normalize(args[0]), *args[1:])
-        return function(*args, **kwargs)
-
-
-def normalize(x: Tensor) -> Tensor:
-    """Return values with mean 0 and std 1 over the batch, unit by unit, as batch normalization does."""
-    over = [d for d in range(x.ndim) if d != min(1, x.ndim - 1)]
-    return (x - x.mean(over, keepdim=True)) / (x.std(over, correction=0, keepdim=True) + 1e-5)

@@ -8,18 +8,22 @@ stays on its device until a watched step ends; then all numbers of that step are
 import contextlib
 import functools
 import math
-from collections import Counter
+from collections import Counter, deque
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 
-from doctor.measure import are_classes, class_labels, norms
-from doctor.records import Pass, Recorder, Update, fetch, first_weights
+from doctor import graph, losses
+from doctor.measure import by_class, class_labels, norms
+from doctor.records import Kept, Pass, Recorder, Update, fetch, first_weights
 from doctor.sandbox import copies
 
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
+KEPT = 256  # samples of the last watched passes
+EARLIER = 16  # inputs of passes before the last one that go into the same backward pass
+SMALL = 50_000  # numbers of one pass
 
 
 def _safely(method):
@@ -54,9 +58,10 @@ class Hook:
 class Watch:
     """Write down every `every`-th training pass and the first ones, until `close`.
 
-    A training pass is a forward pass in training mode with gradients; other passes are only counted. `loss_fn` is to be
-    called in the loop where the given one is a plain function, which has no hooks. `weights` has a record for each
-    parameter as it is at the beginning, `passes` one for each watched pass. Raises ValueError for `every` below 1.
+    A training pass is the last forward pass with gradients before a backward pass that reaches the model; other passes
+    are only counted. `loss_fn` is to be called in the loop where the given one is a plain function, which has no hooks;
+    where it is None, the loss is what backward() is called on. `weights` has a record for each parameter as it is at
+    the beginning, `passes` one for each watched pass. Raises ValueError for `every` below 1.
     """
 
     def __init__(self, model: nn.Module, loss_fn, optimizer: torch.optim.Optimizer, every: int = 1):
@@ -64,21 +69,31 @@ class Watch:
             raise ValueError(f"every={every}: give 1 to watch each step, 16 to watch every 16th.")
         self.model, self.optimizer, self.every = model, unwrapped(optimizer), every
         self._note_parameters()
-        self.count: Counter[str] = Counter()  # of passes, losses, steps and evaluations
+        self.count: Counter[str] = Counter()  # of passes, losses, backward passes, steps and evaluations
         self.like: Tensor | None = None  # a target, for its form: index or row with a single 1, of whole numbers or not
         self.shape: torch.Size | None = None  # of an input
         self.first_step: dict[str, int] = {}  # of each kind of evaluation
         self.labels: Counter[int] = Counter()  # of the classes in watched batches
         self.errors: Counter[str] = Counter()  # of what could not be watched
+        self.cuts: Counter[str] = Counter()  # of calls that cut the graph in forward passes, by function
+        self.strangers: list[
+            tuple[nn.Parameter, int]
+        ] = []  # used in forward passes, not the model's; their version then
+        self.ending: tuple[str, int] | None = None  # the activation function that gives the outputs, and its number
+        self.softmax_over_batch = ""  # the layer before a softmax over dimension 0
+        self.first_inputs: Tensor | None = None  # of the first pass
+        self.kept: deque[Kept] = deque()  # samples of the last watched passes
         self._passes: list[Pass] = []
+        self._cut_off: list[Pass] = []  # passes before a backward pass that did not reach the model
         self._unfetched: list = []  # records that may hold tensors
         self._pass: Pass | None = None  # the last watched one, until the step after it
         self._recorder: Recorder | None = None  # of its forward pass, while that runs
+        self._inputs: Tensor | None = None  # of that pass
         self._gradients: dict[str, Tensor] = {}  # their norms after its backward pass
         self._before: dict[str, Tensor] = {}  # parameters before the step under way
         self._at_step: dict[str, Tensor] = {}  # norms of the gradients then
         self._stepping = False  # within the optimizer's step
-        self._batches_since_step, self._pass_of_loss = 0, 0
+        self._batches_since_step = 0
         self._version = 0  # of all parameters as the last watched backward pass began; any change in place raises it
         self._unused: int | None = None  # that version while gradients wait for a step
         self._pass_hooks, self._hooks = [], []
@@ -97,18 +112,22 @@ class Watch:
             with contextlib.suppress(Exception):  # some cannot be copied, such as one that holds an open file
                 self.plain_loss = copies(loss_fn)[0]
             self._hooks.append(loss_fn.register_forward_hook(Hook(self._after_loss), with_kwargs=True))
+        elif loss_fn is None:
+            self.loss_fn = self.plain_loss = self._torch_loss = None
+            losses.listen(self._after_torch_loss)
         else:
             self.loss_fn, self.plain_loss = self._watched(loss_fn), loss_fn
-        self._hooks.append(self.model.register_forward_pre_hook(Hook(self._before_forward)))
+        self._hooks.append(self.model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True))
         self._hooks.append(self.model.register_forward_hook(Hook(self._after_forward), always_call=True))
         self._hooks.append(self.optimizer.register_step_pre_hook(Hook(self._before_step)))
         self._hooks.append(self.optimizer.register_step_post_hook(Hook(self._after_step)))
+        graph.listen(self._before_backward)
 
     @property
     def passes(self) -> list[Pass]:
-        """The watched passes so far."""
+        """The watched passes so far; those without a gradient for the model only where there are no others."""
         self._fetch()
-        return self._passes
+        return self._passes or self._cut_off
 
     def _fetch(self) -> None:
         fetch(self._unfetched)
@@ -120,6 +139,8 @@ class Watch:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
+        graph.ignore(self._before_backward)
+        losses.ignore(self._after_torch_loss)
 
     def _end_pass(self) -> None:
         if self._pass is None:
@@ -131,7 +152,7 @@ class Watch:
         self._pass_hooks.clear()
         if self._gradients:  # no step came
             self._note_updates({}, {})
-        self._pass, self._recorder = None, None
+        self._pass, self._recorder, self._inputs = None, None, None
         self._fetch()
 
     def _note_updates(self, at_step: dict[str, Tensor], changes: dict[str, Tensor]) -> None:
@@ -143,28 +164,34 @@ class Watch:
         self._gradients = {}
 
     def _due(self) -> bool:
-        """Tell whether the next pass is to be watched."""
-        return self.count["passes"] % self.every == 0 or self.count["passes"] < FIRST
+        """Tell whether the pass before the next backward pass is to be watched."""
+        return self.count["backwards"] % self.every == 0 or self.count["backwards"] < FIRST
 
     @_safely
-    def _before_forward(self, module, args):
-        if not (module.training and torch.is_grad_enabled()):
+    def _before_forward(self, module, args, kwargs):
+        if not torch.is_grad_enabled():
             kind = "evaluations in training mode" if module.training else "evaluations"
             self.count[kind] += 1
             self.first_step.setdefault(kind, self.count["steps"])
             return
-        due, number = self._due(), self.count["passes"]
         self.count["passes"] += 1
-        if due:
-            self._end_pass()
-            rates = [float(group.get("lr", math.nan)) for group in self.optimizer.param_groups]
-            given = bool(args) and isinstance(args[0], Tensor)
-            self._pass = Pass(number, self.count["steps"], rates, self._stepping, given and args[0].requires_grad)
-            self._recorder = Recorder(self.parameters, brief=number >= FIRST)
-            if given:
-                self.shape = args[0].shape[1:]
-                self._recorder.add("input", "input", args[0])
-            self._recorder.__enter__()
+        if not self._due():
+            return
+        carried = self._pass if self._pass is not None and self._pass.left is None else None
+        self._end_pass()
+        number, given = self.count["backwards"], bool(args) and isinstance(args[0], Tensor)
+        rates = [float(group.get("lr", math.nan)) for group in self.optimizer.param_groups]
+        for_inputs = given and args[0].requires_grad
+        self._pass = Pass(number, self.count["steps"], rates, module.training, self._stepping, for_inputs)
+        if carried is not None and carried.training == module.training:
+            self._pass.carried = carried
+        self._recorder = Recorder(self.parameters, brief=number >= FIRST)
+        if given:
+            self.shape = args[0].shape[1:]
+            self._recorder.add("input", "input", args[0])
+            if len(args) == 1 and not kwargs:
+                self._inputs = some(args[0])
+        self._recorder.__enter__()
 
     @_safely
     def _after_forward(self, module, args, outputs):
@@ -174,12 +201,16 @@ class Watch:
         recorder.__exit__(None, None, None)
         if self._lazy:
             self._note_parameters()
+        elif self._pass.number < FIRST:
+            self.strangers += [(p, p._version) for p in recorder.strangers.values()]
         if isinstance(outputs, Tensor):
             recorder.add("output", "output", outputs)
+            self.ending = recorder.ending(outputs)
+        self.softmax_over_batch = self.softmax_over_batch or recorder.softmax_over_batch
+        self.cuts.update(recorder.cuts)
         self.errors.update(recorder.errors)
-        self._pass.places = recorder.places
-        self._passes.append(self._pass)
-        self._unfetched += [self._pass, *recorder.places]
+        earlier = [place for place in self._pass.carried.places if place.kind == "input"] if self._pass.carried else []
+        self._pass.places = recorder.places[:1] + earlier[:EARLIER] + recorder.places[1:]
 
     def _watched(self, loss_fn):
         @functools.wraps(loss_fn)
@@ -191,46 +222,106 @@ class Watch:
         return watched
 
     @_safely
+    def _after_torch_loss(self, function, args, kwargs, loss):
+        """Take the first loss function of torch that judges what needs gradients for the loop's."""
+        given = (*args, *(kwargs[key] for key in ("input", "target") if key in kwargs))
+        if self._torch_loss is None and torch.is_grad_enabled() and requires_grad(given[0]):
+            self._torch_loss = function
+            options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
+            self.plain_loss = lambda outputs, targets: function(outputs, targets, *given[2:], **options)
+        if self._torch_loss is function:
+            self._after_loss(function, given if function.__name__ in losses.LONGER else given[:2], {}, loss)
+
+    @_safely
     def _after_loss(self, loss_fn, args, kwargs, loss):
-        outputs, targets = (*args, *kwargs.values(), None, None)[:2]
-        if not (isinstance(loss, Tensor) and loss.requires_grad):
-            return  # an evaluation
-        self.count["losses"] += 1
-        if self._pass_of_loss != self.count["passes"]:  # several losses may judge the same outputs
-            self._pass_of_loss = self.count["passes"]
-            self._batches_since_step += 1
+        if not torch.is_grad_enabled() or not isinstance(loss, Tensor):
+            return  # an evaluation, or a loss of several parts
+        self.count["losses"] += loss.requires_grad
         if self._pass is None or self._pass.loss is not None:
             return
+        outputs, targets, *others = *args, *kwargs.values(), None, None
         self._pass.loss = loss.detach().mean()
+        if requires_grad(outputs) and requires_grad(targets):  # two outputs, as in metric learning
+            outputs, targets, others = None, None, []
+        self._pass.swapped = requires_grad(targets) and not requires_grad(outputs)
+        if self._pass.swapped:
+            outputs, targets = targets, outputs
         if isinstance(outputs, Tensor) and outputs.ndim:
             self._pass.size, self._pass.width = len(outputs), math.prod(outputs.shape[1:])
+            self._keep(outputs, targets, tuple(others[:-2]))
         self._note_classes(outputs, targets)
-        self._pass_hooks.append(loss.register_hook(self._at_backward))
-        for name, p in self.parameters.items():
-            if p.requires_grad:
-                hook = functools.partial(self._after_gradient, name)
-                self._pass_hooks.append(p.register_post_accumulate_grad_hook(hook))
+        if loss.requires_grad:
+            self._pass_hooks.append(loss.register_hook(self._note_scale))
+
+    def _keep(self, outputs: Tensor, targets, others: tuple) -> None:
+        """Keep some samples of a pass, and of the last passes only as many as are needed."""
+        if self._inputs is not None and self.first_inputs is None:
+            self.first_inputs = self._inputs
+        size = len(some(outputs))
+        parts = (
+            p[:size] if isinstance(p, Tensor) and p.shape[:1] == outputs.shape[:1] else p for p in (targets, *others)
+        )
+        parts = (p.detach().clone() if isinstance(p, Tensor) else p for p in parts)
+        self.kept.append(Kept(some(outputs), *parts))
+        while sum(len(kept.outputs) for kept in self.kept) - len(self.kept[0].outputs) >= KEPT:
+            self.kept.popleft()
 
     def _note_classes(self, outputs, targets) -> None:
         labels = class_labels(targets)
         if labels is not None:
             self.like = targets.detach()[:1]
+        classified = by_class(outputs, targets, getattr(self.plain_loss, "ignore_index", -100))
+        if classified is not None:
+            labels = classified[1]
+        if labels is not None and len(labels):
             counts = Counter(labels.tolist())
             self.labels.update(counts)
-            self._pass.label_share = max(counts.values()) / len(labels)
-        if are_classes(outputs, labels):
-            score_outputs(self._pass, outputs.detach(), labels)
-            if self._pass.number < FIRST:
-                compare_with_probabilities(self._pass, outputs.detach())
+            self._pass.label_share, self._pass.label = max(counts.values()) / len(labels), max(counts, key=counts.get)
+        if classified is None or (self._pass.width == 1 and set(self.labels) != {0, 1}):
+            return  # targets that are all 0 are no classes
+        score_outputs(self._pass, *classified)
+        if self._pass.number < FIRST and outputs.ndim == 2 and outputs.shape[1] > 1:
+            compare_with_probabilities(self._pass, outputs.detach())
 
     @_safely
-    def _at_backward(self, gradient):
-        there, watched = norms(self._given_gradients()).values(), self._pass
-        watched.scale = gradient.mean()
+    def _note_scale(self, gradient):
+        self._pass.scale = gradient.mean()
+
+    @_safely
+    def _before_backward(self, roots):
+        watched = self._pass
+        if self._recorder is not None or (watched is not None and watched.left is not None):
+            return  # within a forward pass; the second one after it
+        if watched is not None:
+            reached, own = graph.leaves(roots), {id(p) for p in self.parameters.values()}
+            if reached is not None and not any(id(leaf) in own for leaf in reached):
+                self._note_cut(watched)
+                return
+            self._note_backward(watched, roots)
+        self.count["backwards"] += 1
+        self._batches_since_step += 1
+
+    def _note_cut(self, watched: Pass) -> None:
+        """Keep a pass whose loss does not reach the model, as long as none has reached it."""
+        self.count["backward passes elsewhere"] += 1
+        if not self._passes and len(self._cut_off) < KEPT and watched not in self._cut_off[-1:]:
+            self._cut_off.append(watched)
+            self._unfetched += [watched, *watched.places]
+
+    def _note_backward(self, watched: Pass, roots: list[Tensor]) -> None:
+        there = norms(self._given_gradients()).values()
         watched.left = torch.stack(list(there)).amax() if there else 0.0
-        watched.batches_since_step = self._batches_since_step
+        watched.batches_since_step = self._batches_since_step + 1
         self._version = sum(p._version for p in self.parameters.values())
         watched.waiting = self._unused == self._version
+        if watched.loss is None:
+            watched.loss = sum(root.detach().mean() for root in roots)
+        self._passes.append(watched)
+        self._unfetched += [watched, *watched.places]
+        for name, p in self.parameters.items():
+            if p.requires_grad:
+                hook = functools.partial(self._after_gradient, name)
+                self._pass_hooks.append(p.register_post_accumulate_grad_hook(hook))
 
     @_safely
     def _after_gradient(self, name, p):
@@ -245,8 +336,8 @@ class Watch:
     @_safely
     def _before_step(self, optimizer, args, kwargs):
         self._stepping = True
-        by_closure = self._pass is None and self._batches_since_step == 0  # the passes of this step are still to come
-        if self._pass is not None or (by_closure and self._due()):
+        by_closure = self._batches_since_step == 0 and (self._pass is None or self._pass.left is None)
+        if self._pass is not None or (by_closure and self._due()):  # passes of a closure are still to come
             self._before = {name: p.detach().clone() for name, p in self.parameters.items()}
             self._at_step = {} if by_closure else norms(self._given_gradients())
 
@@ -254,11 +345,20 @@ class Watch:
     def _after_step(self, optimizer, args, kwargs):
         self.count["steps"] += 1
         self._stepping, self._unused, self._batches_since_step = False, None, 0
-        if self._before and self._pass is not None:
+        if self._before and self._pass is not None and self._pass.left is not None:
             changes = {name: p.detach() - self._before[name] for name, p in self.parameters.items()}
             self._note_updates(self._at_step, norms(changes))
         self._before = {}
         self._end_pass()
+
+
+def requires_grad(value) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def some(values: Tensor) -> Tensor:
+    """Return a copy of the first samples, not more than are cheap to keep."""
+    return values.detach()[: max(2, SMALL // max(1, values[:1].numel()))].clone() if values.ndim else values.detach()
 
 
 def unwrapped(optimizer) -> torch.optim.Optimizer:
@@ -270,9 +370,16 @@ def unwrapped(optimizer) -> torch.optim.Optimizer:
 
 
 def score_outputs(watched: Pass, outputs: Tensor, labels: Tensor) -> None:
-    """Note how well outputs (B, C) tell class indices (B,)."""
-    watched.guess_share = outputs.argmax(1).bincount().max() / len(labels)
+    """Note how well outputs (B, C) tell class indices (B,), on average over the passes before one backward pass."""
+    guesses, carried = outputs.argmax(1), watched.carried
+    watched.guess_share = guesses.bincount().max() / len(labels)
+    watched.accuracy = (guesses == labels).float().mean()
     watched.cross_entropy = cross_entropy(outputs.float(), labels)
+    if carried is not None and carried.accuracy is not None:
+        watched.scored = carried.scored + 1
+        watched.accuracy = carried.accuracy + (watched.accuracy - carried.accuracy) / watched.scored
+        watched.cross_entropy = carried.cross_entropy + (watched.cross_entropy - carried.cross_entropy) / watched.scored
+    watched.carried = None
 
 
 def compare_with_probabilities(watched: Pass, outputs: Tensor) -> None:

@@ -1,7 +1,6 @@
 """Loops that are unusual and sound: the doctor finds nothing in them, with and without data."""
 
 import copy
-import functools
 
 import pytest
 import torch
@@ -294,18 +293,16 @@ def autoencoder():
     return doctor
 
 
-# False findings that are known: what a person may want is taken for a fault.
-KNOWN = functools.partial(pytest.param, marks=pytest.mark.xfail(strict=True))
 PROGRAMS = [
     ordinary,
     lbfgs,
     sharpness_aware,
     adversarial,
     rate_ends_at_zero,
-    KNOWN(mining),
-    KNOWN(uncertainty),
-    KNOWN(counts_by_squares),
-    KNOWN(counts_by_poisson),
+    mining,
+    uncertainty,
+    counts_by_squares,
+    counts_by_poisson,
     policy_gradient,
     auxiliary_loss,
     loss_over_time,

@@ -168,7 +168,7 @@ def test_numbers_of_a_pass():
     assert place.std == pytest.approx(x.std(correction=0).item())
     assert place.variation == pytest.approx((x.var(0, correction=0).mean().sqrt() / rms).item())
     assert watch.labels == {c: 2 * n for c, n in enumerate(Y.bincount().tolist())}
-    assert watch.count == {"passes": 6, "losses": 6, "steps": 6}
+    assert watch.count == {"passes": 6, "losses": 6, "backwards": 6, "steps": 6}
 
 
 def plain_losses():
@@ -258,7 +258,7 @@ def test_a_loss_that_is_not_watched_leaves_the_rest():
     watch = watched(with_its_own_loss)
     assert watch.count["steps"] == len(watch.passes) == 6
     for p in watch.passes:
-        assert p.loss is None and len(p.places) == 5 and all(update.change > 0 for update in p.updates)
+        assert p.loss > 0 and p.scale is None and len(p.places) == 5 and all(update.change > 0 for update in p.updates)
 
 
 def test_scale_of_the_loss():
@@ -311,8 +311,8 @@ def test_not_a_number_and_errors_of_the_loop():
     assert all(math.isnan(p.loss) for p in watch.passes) and not watch.errors
     with pytest.raises(RuntimeError, match="shape"):
         model(X[:, :, :4])  # the loop's own error passes through, and the next pass is watched again
-    watch.loss_fn(model(X), Y)
-    assert torch.overrides._get_current_function_mode() is None and len(watch.passes) >= 2
+    watch.loss_fn(model(X), Y).backward()
+    assert torch.overrides._get_current_function_mode() is None and len(watch.passes) == 2
 
 
 def test_what_cannot_be_watched_is_told_and_disturbs_nothing(monkeypatch):
@@ -345,7 +345,7 @@ def test_a_report_in_the_middle_of_a_step_leaves_all_its_numbers():
     optimizer = SGD(model.parameters(), 0.1)
     watch = Watch(model, cross_entropy, optimizer)
     outputs = model(X)
-    assert watch.passes[0].loss is None and watch.passes[0].places
+    assert not watch.passes  # until a backward pass has begun
     watch.loss_fn(outputs, Y).backward()
     assert isinstance(watch.passes[0].left, float)
     optimizer.step()

@@ -9,9 +9,9 @@ To add a cause: an entry in causes.py, a function here, a Rule in RULES, a broke
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from doctor.changes import Change
 from doctor.evidence import Evidence, Symptom
 from doctor.rules import data, loop, loss, network, optimizer, weights
-from doctor.sandbox import Change
 
 
 @dataclass(frozen=True)
@@ -28,27 +28,39 @@ class Rule:
 
 FIRST_WEIGHTS = ("init-too-large", "init-too-small")
 SCALES = (*FIRST_WEIGHTS, "inputs-not-scaled")
-SOUND_WEIGHTS, ALL_TRAINED = (Change(weights="sound"),), (Change(trained="all"),)
+OUTPUTS = ("sigmoid-before-loss", "softmax-before-loss")
+SOUND_WEIGHTS, ALL_TRAINED, FREE = (Change(weights="sound"),), (Change(trained="all"),), (Change(outputs="free"),)
 RELU, NORMALIZED, RESCALED = (Change(activations=kind) for kind in ("relu", "normalized", "rescaled"))
 
 # In the order in which findings are shown, and proofs tried, of which the first that wins is the last one made: what is
 # certain or special stands before what many things can bring about.
 RULES = (
+    Rule("graph-cut", loop.graph_cut, ALL_TRAINED),
     Rule("gradients-not-zeroed", loop.gradients_not_zeroed),
-    Rule("no-optimizer-step", loop.no_optimizer_step),
+    Rule("no-optimizer-step", loop.no_optimizer_step, unless=("graph-cut",)),
+    Rule("module-not-registered", loop.module_not_registered),
     Rule("parameters-not-in-optimizer", loop.parameters_not_in_optimizer, ALL_TRAINED),
     Rule("layer-frozen", loop.layer_frozen, ALL_TRAINED),
+    Rule("left-in-eval-mode", loop.left_in_eval_mode, (Change(),)),
     Rule("not-in-eval-mode", loop.not_in_eval_mode),
     Rule("loss-sign", loss.loss_sign),
+    Rule("shape-broadcast", loss.shape_broadcast),
     Rule("softmax-wrong-dim", loss.softmax_wrong_dim),
     Rule("softmax-before-loss", loss.softmax_before_loss),
+    Rule("sigmoid-before-loss", loss.sigmoid_before_loss),
     Rule("wrong-loss", loss.wrong_loss),
-    Rule("loss-summed", loss.loss_summed, (Change(loss="mean"), Change(loss="mean of outputs"))),
+    Rule("activation-on-output", loss.activation_on_output, FREE, unless=OUTPUTS),
+    Rule("loss-summed", loss.loss_summed, (Change(loss="mean"), Change(loss="mean of outputs"), Change())),
+    Rule("samples-mixed", network.samples_mixed, unless=("softmax-wrong-dim",)),
     Rule("constant-inputs", data.constant_inputs),
-    Rule("data-not-shuffled", data.data_not_shuffled),
+    Rule("data-not-shuffled", data.data_not_shuffled, (Change(),)),
     Rule("class-imbalance", data.class_imbalance, (Change(samples="balanced"),), recall=True),
     Rule("symmetric-init", weights.symmetric_init),
+    Rule("inputs-drift", data.inputs_drift, (Change(),)),
     Rule("inputs-not-scaled", data.inputs_not_scaled, (Change(inputs="scaled"),)),
+    Rule("targets-not-scaled", data.targets_not_scaled, (Change(targets="scaled"),)),
+    Rule("padding-not-masked", data.padding_not_masked),
+    Rule("loss-terms-unbalanced", loss.loss_terms_unbalanced),
     Rule("init-too-large", weights.init_too_large, SOUND_WEIGHTS),
     Rule("dead-relu-at-init", weights.dead_relu_at_init, SOUND_WEIGHTS),
     Rule("init-too-small", weights.init_too_small, SOUND_WEIGHTS),
@@ -57,14 +69,20 @@ RULES = (
     Rule("exploding-gradient", network.exploding_gradient, (RESCALED, NORMALIZED), unless=SCALES),
     Rule("vanishing-gradient", network.vanishing_gradient, (RELU, NORMALIZED), unless=FIRST_WEIGHTS),
     Rule("dropout-too-high", network.dropout_too_high, (Change(dropout=0.3),)),
+    Rule("batchnorm-small-batch", network.batchnorm_small_batch, (Change(batch=8.0),)),
     Rule("clip-too-tight", optimizer.clip_too_tight, (Change(),)),
+    Rule("schedule-collapsed", optimizer.schedule_collapsed, (Change(schedule="highest"),)),
     Rule("over-regularized", optimizer.over_regularized, (Change(decay=0.0), Change())),
     Rule("dead-relu", network.dead_relu, (Change(),)),
     Rule("lr-too-high", optimizer.lr_too_high, (Change(rate=0.1), Change(rate=0.01), Change(rate=0.001))),
     Rule("lr-too-low", optimizer.lr_too_low, (Change(rate=10.0), Change(rate=100.0), Change(rate=1000.0))),
     Rule("noisy-inputs", data.noisy_inputs, (Change(inputs="smoothed"),), probe=True),
-    Rule("train-test-mismatch", data.train_test_mismatch, unless=("noisy-inputs",), probe=True),
+    Rule("repeated-samples", data.repeated_samples, (Change(),), probe=True),
+    Rule("train-test-mismatch", data.train_test_mismatch, unless=("noisy-inputs", "repeated-samples"), probe=True),
+    Rule("target-leak", data.target_leak, probe=True),
     Rule("labels-shuffled", data.labels_shuffled, unless=("constant-inputs", "noisy-inputs"), probe=True),
-    Rule("label-noise", data.label_noise, unless=("noisy-inputs",), probe=True),
+    Rule("data-mispaired", data.data_mispaired, unless=("constant-inputs", "noisy-inputs"), probe=True),
+    Rule("label-noise", data.label_noise, unless=("noisy-inputs", "repeated-samples"), probe=True),
+    Rule("metric-wrong", data.metric_wrong, probe=True),
     Rule("nan", network.not_a_number),
 )

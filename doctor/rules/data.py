@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from statistics import fmean
 
 import numpy as np
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 
 from doctor import checks
-from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires
+from doctor.changes import REFERENCE
+from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires, is_float, often
 from doctor.measure import class_labels
-from doctor.sandbox import REFERENCE, Data
+from doctor.sandbox import Data, copies, undisturbed
 from doctor.watch import FIRST
 
 
@@ -26,14 +28,18 @@ def constant_inputs(evidence: Evidence) -> Symptom | None:
 
 
 def data_not_shuffled(evidence: Evidence) -> Symptom | None:
-    """Batches are far more of one class than all labels together, and than batches drawn at random are."""
+    """Batches are far more of one class than all labels together, and than batches drawn at random are.
+
+    It is certain where the most frequent class stays the same from batch to batch, as in sorted data: batches of few
+    classes may be drawn on purpose.
+    """
     passes = evidence.passes_with(lambda p: p.label_share, CLASSES)
     counts = np.array(list(evidence.watch.labels.values()))
     share, whole = fmean(p.label_share for p in passes), counts.max() / counts.sum()
     if share > max(whole + 0.3, share_by_chance(counts, len(passes))):
         step = passes[min(len(passes) - 1, 1)].step
         text = f"{share:.0%} of a batch have the same label, of all labels {whole:.0%}"
-        return Symptom(text, step, certain=True)
+        return Symptom(text, step, certain=often(a.label == b.label for a, b in pairwise(passes)))
 
 
 def share_by_chance(counts: np.ndarray, batches: int) -> float:
@@ -55,10 +61,104 @@ def class_imbalance(evidence: Evidence) -> Symptom | None:
 
 def inputs_not_scaled(evidence: Evidence) -> Symptom | None:
     """Inputs of sound programs have an rms of 0.3 (pixels in [0, 1]) to 1 (standardized)."""
-    first = evidence.inputs[0]
+    first = max(evidence.inputs_of(evidence.passes[0]), key=lambda place: place.rms)
+    if evidence.watch.first_inputs is not None and not is_float(evidence.watch.first_inputs):
+        raise NotRun("It judges amounts, not indices.")
     if not 0.05 < first.rms < 8 or abs(first.mean) > 4 * first.std:
         text = f"inputs have mean {first.mean:.3g} and std {first.std:.3g}"
         return Symptom(text, 0, evidence.used[0] if evidence.used else "")
+
+
+def targets_not_scaled(evidence: Evidence) -> Symptom | None:
+    """Targets of a regression are far from what a fresh network gives: numbers around 0 of size 1."""
+    outputs, targets = (torch.cat([part.flatten() for part in parts]) for parts in zip(*evidence.pairs, strict=True))
+    if not is_float(targets) or outputs.shape != targets.shape or ((targets == 0) | (targets == 1)).all():
+        raise NotRun("It judges targets like the outputs.")
+    mean, std = targets.mean().item(), targets.std().item()
+    if std > 30 or 0 < std < 0.01 or abs(mean) > max(30.0, 10 * std):
+        return Symptom(f"targets have mean {mean:.3g} and std {std:.3g}", 0)
+
+
+def inputs_drift(evidence: Evidence) -> Symptom | None:
+    """The size of the inputs is another one at the end than at the beginning, by more than batches differ."""
+    rms = [place.rms for place in evidence.inputs if place.rms > 0]
+    if len(rms) < 4 * FIRST:
+        raise NotRun("It needs more passes.")
+    part = max(FIRST, len(rms) // 10)
+    first, last = rms[:part], rms[-part:]
+    if max(first) < 3 * min(first) and (min(last) > DRIFT * max(first) or max(last) * DRIFT < min(first)):
+        text = f"the rms of the inputs goes from {fmean(first):.3g} to {fmean(last):.3g}"
+        return Symptom(text, 0, certain=not max(first) / 100 < fmean(last) < 100 * max(first))
+
+
+DRIFT = 2.0
+
+
+def repeated_samples(evidence: Evidence) -> Symptom | None:
+    """Samples of the probe are copies of each other, or the loop gets far fewer batches than the probe has."""
+    rms, sizes = [place.rms for place in evidence.inputs], [p.size for p in evidence.passes if p.size]
+    batches = len(set(rms))
+    trials = evidence.experiments()
+    inputs, size = trials.train.inputs, max(sizes, default=1)
+    different = len(inputs.flatten(1).unique(dim=0)) if is_float(inputs) else len(inputs)
+    text = ""
+    if different < len(inputs) / 2:
+        text = f"only {different} of {len(inputs)} samples are different"
+    elif len(rms) > 4 * batches and batches * size < len(inputs) / 2:
+        text = f"{len(rms)} passes had only {batches} different batches of {size}"
+    if not text or not evidence.test:
+        return Symptom(text, 0) if text else None
+    own, other = (trials.score(None, on=data) for data in (trials.held, evidence.test))
+    return Symptom(
+        f"{text}; the score is {own:.2f} on such samples, {other:.2f} on test data", 0, certain=own > other + 0.1
+    )
+
+
+def padding_not_masked(evidence: Evidence) -> Symptom | None:
+    """Sequences end in many equal entries, and outputs change with their number; or the loss counts them."""
+    inputs = evidence.watch.first_inputs
+    if inputs is None or inputs.ndim not in (2, 3) or (inputs.ndim == 2 and is_float(inputs)):
+        raise NotRun("It judges sequences.")
+    end = inputs[:, -1:]
+    padding = (inputs == end).flip(1).cumprod(1).flip(1)
+    padding = padding.amin(2) if padding.ndim > 2 else padding
+    share = padding.float().mean().item()
+    if share < 0.3 or not torch.equal(end, end[:1].expand_as(end)) or padding.float().mean(1).std() < 0.05:
+        return None
+    model, few = copies(evidence.model)[0].eval(), inputs[padding.sum(1) > 1]
+    with torch.no_grad(), undisturbed():
+        longer = torch.cat([few, few[:, -1:].expand(-1, few.shape[1], *few.shape[2:])], 1)
+        short, long = model(few), model(longer)
+        if not isinstance(short, Tensor) or short.shape != long.shape:
+            raise NotRun("It judges one output for each sequence.")
+        change = ((short - long).norm() / (short - short.mean(0)).norm().clamp(min=1e-12)).item()
+    if change > 0.3:
+        text = f"{share:.0%} of the positions are padding, and with more of it outputs change by {change:.0%}"
+        return Symptom(text, 0)
+
+
+def target_leak(evidence: Evidence) -> Symptom | None:
+    """A column of the inputs tells the targets of the training data, and unseen ones far worse."""
+    trials = evidence.experiments(test=True)
+    if trials.train.inputs.ndim != 2 or not is_float(trials.train.inputs) or trials.train.inputs.shape[1] < 2:
+        raise NotRun("It judges tables.")
+    here, there = (correlations(data) for data in (trials.train, evidence.test))
+    worst = (here - there).argmax().item()
+    if here[worst] > 0.7 and here[worst] > there[worst] + 0.3:
+        own, other = (trials.score(None, on=data) for data in (trials.held, evidence.test))
+        text = (
+            f"column {worst} has a correlation of {here[worst]:.2f} with the targets, {there[worst]:.2f} in test data"
+        )
+        return Symptom(f"{text}; scores {own:.2f} and {other:.2f}", 0, certain=own > other + 0.1)
+
+
+def correlations(data: Data) -> Tensor:
+    """Return the size of the correlation of each column with the targets, which are numbers."""
+    targets = data.targets.float().reshape(len(data.targets), -1)
+    if targets.shape[1] != 1:
+        raise NotRun("It judges one number for each sample.")
+    columns, targets = (part - part.mean(0) for part in (data.inputs.float(), targets))
+    return ((columns * targets).sum(0) / (columns.norm(dim=0) * targets.norm()).clamp(min=1e-12)).abs()
 
 
 def noisy_inputs(evidence: Evidence) -> Symptom | None:
@@ -127,15 +227,39 @@ def labels_shuffled(evidence: Evidence) -> Symptom | None:
         return Symptom(text, 0, certain=given < permuted + 0.05)
 
 
+def data_mispaired(evidence: Evidence) -> Symptom | None:
+    """Little is learned, and a training of a copy learns from pairs no more than from permuted ones."""
+    trials = evidence.experiments()
+    if class_labels(trials.train.targets) is not None:
+        raise NotRun("labels-shuffled judges classes.")
+    if not evidence.impaired:
+        return None
+    given, permuted = (trials.score(replace(REFERENCE, samples=samples)) for samples in ("own", "permuted"))
+    if -0.5 < given < permuted + 0.05:  # below, the training has failed for another reason
+        return Symptom(f"a training reaches a score of {given:.2f}, with permuted targets of {permuted:.2f}", 0)
+
+
 def label_noise(evidence: Evidence) -> Symptom | None:
     """Neighbors among the training data agree with test labels more often than with training labels."""
     trials = evidence.experiments(test=True)
     test = Data(*(part[: len(trials.held.inputs)] for part in evidence.test[:2]))
+    if other_shares(trials.train, test):
+        raise NotRun("Classes have other shares in the test data.")
     own, other = agreement(trials.train, trials.held), agreement(trials.train, test)
     error = math.sqrt(own * (1 - own) / len(trials.held.inputs) + other * (1 - other) / len(test.inputs))
     if other - own > max(0.05, 4 * error):
         text = f"neighbors agree with {own:.0%} of training labels and {other:.0%} of test labels"
         return Symptom(text, 0, certain=True)
+
+
+def other_shares(data: Data, test: Data) -> bool:
+    """Tell whether a class is more frequent in one than in the other, by a tenth of all samples."""
+    shares = [
+        labels.bincount(minlength=2) / len(labels)
+        for d in (data, test)
+        if (labels := class_labels(d.targets)) is not None
+    ]
+    return len(shares) == 2 and (len(shares[0]) != len(shares[1]) or (shares[0] - shares[1]).abs().max() > 0.1)
 
 
 def agreement(data: Data, queries: Data, k: int = 10) -> float:
@@ -146,3 +270,9 @@ def agreement(data: Data, queries: Data, k: int = 10) -> float:
     distances = torch.cdist(queries.inputs.flatten(1).float(), data.inputs.flatten(1).float())
     nearest = labels[distances.topk(min(k, len(labels)), largest=False).indices]
     return (nearest.mode(1).values == wanted).float().mean().item()
+
+
+def metric_wrong(evidence: Evidence) -> Symptom | None:
+    """The metric is not seen: it says what the program's own should say."""
+    own = evidence.experiments().score(None)
+    raise NotRun(f"Your metric is not watched: on the probe the model scores {own:.2f}, and yours should say so.")

@@ -1,9 +1,13 @@
 """What the loop does: clearing gradients, stepping, which parameters it trains, the mode of evaluations."""
 
+from collections.abc import Container
+
 from torch import nn
 
-from doctor.evidence import LOSS, PATIENCE, Evidence, NotRun, Symptom, often
+from doctor.evidence import GAIN, LOSS, MEANT, PATIENCE, Evidence, NotRun, Symptom, often
 from doctor.records import Pass
+
+WORSE = 0.03  # of the score: less may be chance
 
 
 def gradients_not_zeroed(evidence: Evidence) -> Symptom | None:
@@ -25,59 +29,116 @@ def no_optimizer_step(evidence: Evidence) -> Symptom | None:
         return Symptom(f"{evidence.count['losses']} losses and no step", 0, certain=True)
     if not evidence.trained:
         raise NotRun("The optimizer has no parameter of the model.")
-    if often(finds_nothing(p) for p in evidence.updated):
+    if often(finds_nothing(p, evidence.trained) for p in evidence.updated):
         return Symptom("the step finds no gradients: they are cleared after backward()", 0, certain=True)
 
 
-def finds_nothing(p: Pass) -> bool:
+def finds_nothing(p: Pass, trained: Container[str]) -> bool:
     """Tell whether backward() gave gradients, and the step after it found none and changed nothing."""
-    reached, stepped = any(u.gradient > 0 for u in p.updates), any(u.change == u.change for u in p.updates)
-    used = any(u.at_step > 0 or u.change > 0 for u in p.updates)
+    updates = [u for u in p.updates if u.name in trained]
+    reached, stepped = any(u.gradient > 0 for u in updates), any(u.change == u.change for u in updates)
+    used = any(u.at_step > 0 or u.change > 0 for u in updates)
     return reached and stepped and not used and not p.inside_step
 
 
-def first_ones(evidence: Evidence, layers: list[str]) -> bool:
-    """Tell whether layers are the first ones of the network, as a backbone is that is frozen on purpose."""
-    return evidence.used[: len(layers)] == layers and len(layers) < len(evidence.used)
+def gain_needed(evidence: Evidence, layers: list[str]) -> float:
+    """Return what training these layers, too, has to win: they may be left out on purpose.
+
+    So are the first ones, as of a backbone, and most of them, where adapters are trained.
+    """
+    first, most = evidence.used[: len(layers)] == layers, 2 * len(layers) > len(evidence.used)
+    return MEANT if first or most else GAIN
 
 
 def parameters_not_in_optimizer(evidence: Evidence) -> Symptom | None:
-    parameters = evidence.watch.parameters
+    parameters, now = evidence.watch.parameters, dict(evidence.model.named_parameters())
+    known = {id(p) for group in evidence.watch.optimizer.param_groups for p in group["params"]}
+    replaced = [n for n, p in parameters.items() if id(p) in known and n in now and id(now[n]) not in known]
+    if replaced:
+        text = f"{len(replaced)} of {len(parameters)} parameters have been replaced, such as {replaced[0]}"
+        return Symptom(f"{text}, and the optimizer still has the old ones", 0, certain=True)
     moved = {name for name, sizes in evidence.sizes.items() if len(sizes) > 1}  # by another optimizer
-    left_out = [n for n, p in parameters.items() if p.requires_grad and n not in evidence.trained and n not in moved]
-    layers = [layer for layer in evidence.used if any(name.startswith(f"{layer}.") for name in left_out)]
+    unknown = [n for n, p in parameters.items() if p.requires_grad and n not in evidence.trained and n not in moved]
+    left_out = [name for name in unknown if parameters[name].ndim > 1]
     if left_out:
-        known = sum(len(group["params"]) for group in evidence.watch.optimizer.param_groups)
-        foreign = ", and has others that are not the model's" if known > len(evidence.trained) else ""
-        text = f"the optimizer lacks {len(left_out)} of {len(parameters)} parameters, such as {left_out[0]}{foreign}"
-        certain = bool(foreign) or not first_ones(evidence, layers)
-        return Symptom(text, 0, layers[0] if layers else left_out[0], certain)
+        layers = [layer for layer in evidence.used if any(name.startswith(f"{layer}.") for name in left_out)]
+        foreign = ", and has others that are not the model's" if len(known) > len(evidence.trained) else ""
+        text = f"the optimizer lacks {len(unknown)} of {len(parameters)} parameters, such as {left_out[0]}{foreign}"
+        needs = GAIN if foreign else gain_needed(evidence, layers)
+        return Symptom(text, 0, layers[0] if layers else left_out[0], certain=bool(foreign), needs=needs)
 
 
 def layer_frozen(evidence: Evidence) -> Symptom | None:
-    """A layer of the forward pass that the optimizer should train stands still."""
-    reasons = {w.layer: reason for w in evidence.matrices if (reason := why_frozen(evidence, w.name))}
-    if reasons and len(reasons) < len(evidence.used):
-        layers = [layer for layer in evidence.used if layer in reasons]
-        text = f"{layers[0]} does not learn: {reasons[layers[0]]}"
-        return Symptom(text, 0, layers[0], not first_ones(evidence, layers))
+    """Layers of the forward pass do not train."""
+    frozen = {w.layer: "requires_grad is off" for w in evidence.matrices if not requires_grad(evidence, w.name)}
+    frozen |= {w.layer: "its rate is 0" for w in evidence.matrices if evidence.trained.get(w.name) == 0}
+    layers = [layer for layer in evidence.used if layer in frozen]
+    if layers:
+        text = f"{layers[-1]} does not learn: {frozen[layers[-1]]}"
+        text += f"; nor do {len(layers) - 1} other layers" if layers[1:] else ""
+        return Symptom(text, 0, layers[-1], needs=gain_needed(evidence, layers))
 
 
-def why_frozen(evidence: Evidence, name: str) -> str:
-    """Return why a parameter does not change; "" where it may."""
-    reached = [u.reached for p in evidence.passes for u in p.updates if u.name == name]
-    if not evidence.watch.parameters[name].requires_grad:
-        return "requires_grad is off"
-    if evidence.trained.get(name) == 0:
-        return "its rate is 0"
-    cut_off = name in evidence.trained and reached and not any(reached)
-    return "no gradient arrives: it is cut off by detach() or no_grad()" if cut_off else ""
+def requires_grad(evidence: Evidence, name: str) -> bool:
+    return evidence.watch.parameters[name].requires_grad
+
+
+def graph_cut(evidence: Evidence) -> Symptom | None:
+    """No gradient arrives at any parameter, or none at parameters that the optimizer is to train."""
+    calls = ", ".join(f"{name} x {count}" for name, count in evidence.watch.cuts.most_common(3))
+    seen = f"; the model calls {calls} on what has gradients" if calls else ""
+    if all(p.left is None for p in evidence.passes):
+        return Symptom(f"backward() does not reach any parameter of the model{seen}", 0, certain=True)
+    trained = [w for w in evidence.matrices if requires_grad(evidence, w.name) and w.name in evidence.trained]
+    reached = {u.name for p in evidence.passes for u in p.updates if u.reached and u.gradient != 0}
+    layers = [layer for layer in evidence.used if any(w.layer == layer for w in trained if w.name not in reached)]
+    if layers and evidence.updated and (calls or len(layers) < len(evidence.used)):
+        names = f"{layers[0]} and {len(layers) - 1} other layers" if layers[1:] else layers[0]
+        text = f"no gradient arrives at {names}{seen}"
+        return Symptom(text, 0, layers[0], needs=gain_needed(evidence, layers))
+
+
+def module_not_registered(evidence: Evidence) -> Symptom | None:
+    """Parameters that the forward pass uses, and that are neither the model's nor trained by anyone."""
+    known = {id(p) for group in evidence.watch.optimizer.param_groups for p in group["params"]}
+    strangers = [(p, version) for p, version in evidence.watch.strangers if id(p) not in known]
+    if strangers:
+        shape = tuple(strangers[0][0].shape)
+        text = f"the forward pass uses parameters that model.parameters() lacks, such as one of shape {shape}"
+        return Symptom(text, 0, certain=all(p._version == version for p, version in strangers))
+
+
+def behaves_differently(evidence: Evidence) -> str:
+    """Return the first layer whose outputs depend on the mode; raises NotRun where there is none."""
+    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+    layers = [name for name, m in evidence.model.named_modules() if isinstance(m, kinds) and getattr(m, "p", 1) > 0]
+    if not layers:
+        raise NotRun("The model has neither dropout nor batch norm.")
+    return layers[0]
+
+
+def left_in_eval_mode(evidence: Evidence) -> Symptom | None:
+    steps = [p for p in evidence.passes if p.left is not None]
+    layer, evaluating = behaves_differently(evidence), [p for p in steps if not p.training]
+    if often(not p.training for p in steps):
+        text = f"{len(evaluating) / len(steps):.0%} of the training passes are in evaluation mode"
+        return Symptom(text, evaluating[0].step, layer)
 
 
 def not_in_eval_mode(evidence: Evidence) -> Symptom | None:
+    """Evaluations in training mode, or with dropout that knows no mode: it counts where it costs accuracy."""
+    won = evidence.interventions.won_by_averaging() if evidence.interventions else 0.0
+    if won > WORSE:
+        text = (
+            f"outputs are random in evaluation mode, too: the mean of several passes scores {100 * won:.0f} points more"
+        )
+        return Symptom(text, 0, certain=True)
     number = evidence.count["evaluations in training mode"]
-    kinds = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-    layers = [name for name, m in evidence.model.named_modules() if isinstance(m, kinds) and getattr(m, "p", 1) > 0]
-    if number and layers:
-        text = f"{number} passes without gradients were in training mode, in which {layers[0]} behaves differently"
-        return Symptom(text, evidence.watch.first_step["evaluations in training mode"], layers[0], certain=True)
+    if not number:
+        return None
+    layer, text = behaves_differently(evidence), f"{number} passes without gradients were in training mode"
+    worse = 0.0
+    if evidence.interventions:
+        worse = evidence.interventions.score(None) - evidence.interventions.score(None, training=True)
+        text += f", in which the model scores {100 * worse:.0f} points less"
+    return Symptom(text, evidence.watch.first_step["evaluations in training mode"], layer, certain=worse > WORSE)

@@ -1,10 +1,13 @@
 """What the loss is: its sign, its scale, and whether it suits the outputs and the targets."""
 
 import math
+from statistics import median
 
 import torch
+from torch.overrides import TorchFunctionMode
 
-from doctor.evidence import CLASSES, LOSS, Evidence, NotRun, Symptom, close, often
+from doctor.evidence import CLASSES, LOSS, Evidence, NotRun, Symptom, close, is_float, often, total_norm
+from doctor.measure import function_name
 
 
 def loss_sign(evidence: Evidence) -> Symptom | None:
@@ -14,17 +17,32 @@ def loss_sign(evidence: Evidence) -> Symptom | None:
     text = "the optimizer has maximize=True" if maximized else "backward() is called on minus the loss"
     upward = maximized != negative
     try:
-        right, wrong = evidence.loss_of_right(10.0), evidence.loss_of_right(-10.0)
+        right, wrong = right_and_wrong(evidence)
     except NotRun:
         return Symptom(text, 0) if upward else None
     if upward and right < wrong:
         return Symptom(text, 0, certain=True)
-    if not upward and right > wrong:
+    if not upward and right > wrong + 1e-6:
         return Symptom(f"right outputs have a loss of {right:.3g}, wrong ones of {wrong:.3g}", 0, certain=True)
+
+
+def right_and_wrong(evidence: Evidence) -> tuple[float, float]:
+    """Return the losses of right outputs and of wrong ones; where targets are 0 and 1, of the lower of either wrong."""
+    outputs, targets = evidence.pairs[-1] if evidence.watch.kept else (None, None)
+    if outputs is None or outputs.shape != targets.shape or not is_float(targets):
+        return evidence.loss_of_right(10.0), evidence.loss_of_right(-10.0)
+    if not ((targets == 0) | (targets == 1)).all():
+        return evidence.own_loss(targets, targets), evidence.own_loss(targets + 3 * targets.std(), targets)
+    low, high = (0.0, 1.0) if outputs.min() >= 0 and outputs.max() <= 1 else (-10.0, 10.0)
+    right = low + (high - low) * targets
+    wrong = [torch.where(targets == value, low + high - right, right) for value in targets.unique()]
+    return evidence.own_loss(right, targets), min(evidence.own_loss(outputs, targets) for outputs in wrong)
 
 
 def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
     """Outputs sum to 1 over the batch; or the loss does not see what is added to all samples, as softmax over them."""
+    if (layer := evidence.watch.softmax_over_batch) and evidence.samples_mix:
+        return Symptom(f"softmax runs over the samples of the batch, after {layer}", 0, layer, certain=True)
     passes = evidence.passes_with(lambda p: p.rows_off, CLASSES)
     if all(p.columns_off < 1e-3 for p in passes) and any(p.rows_off > 1e-2 for p in passes):
         text = "outputs sum to 1 over the samples of the batch, not over the classes"
@@ -49,12 +67,96 @@ def softmax_before_loss(evidence: Evidence) -> Symptom | None:
         return Symptom(f"the loss of the best outputs is {least:.3g}: it applies softmax twice", 0, certain=True)
 
 
+def sigmoid_before_loss(evidence: Evidence) -> Symptom | None:
+    """Outputs of sigmoid, and a loss that falls far beyond what they can reach."""
+    return beyond_reach(evidence, ("sigmoid", "hardsigmoid"))
+
+
+def activation_on_output(evidence: Evidence) -> Symptom | None:
+    """The last activation function cannot give the targets, or the logits that the loss asks for."""
+    ending = evidence.watch.ending
+    if not ending:
+        return None
+    if found := beyond_reach(evidence, set(RANGES) - {"sigmoid", "hardsigmoid"}):
+        return found
+    outputs, targets = (torch.cat([part.flatten() for part in parts]) for parts in zip(*evidence.pairs, strict=True))
+    low, high = RANGES.get(ending[0]) or observed_range(outputs)
+    if targets.is_floating_point() and outputs.shape == targets.shape:
+        outside = ((targets < low - 0.01) | (targets > high + 0.01)).float().mean().item()
+        if outside > 0.02:
+            return Symptom(f"{outside:.0%} of the targets are outside of what {ending[0]} gives", 0, evidence.used[-1])
+
+
+# What activation functions can give, by the names of their torch functions.
+RANGES = {"sigmoid": (0, 1), "hardsigmoid": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1), "hardtanh": (-1, 1)}
+RECTIFIED = ("relu", "clamp", "clamp_min", "clip")
+RANGES |= dict.fromkeys((*RECTIFIED, "softplus"), (0, math.inf)) | {"relu6": (0, 6)}
+
+
+def observed_range(outputs: torch.Tensor) -> tuple[float, float]:
+    """Return least and greatest output if a tenth of them is there, as behind a bounded function; else no bounds."""
+    low, high = outputs.min().item(), outputs.max().item()
+    near = 0.01 * (high - low)
+    at_bounds = ((outputs < low + near) | (outputs > high - near)).float().mean().item()
+    return (low, high) if at_bounds > 0.1 else (-math.inf, math.inf)
+
+
+def beyond_reach(evidence: Evidence, names) -> Symptom | None:
+    """Tell whether the loss of logits goes on falling where an activation function, of these names, ends."""
+    ending = evidence.watch.ending
+    if not ending or ending[0] not in names:
+        return None
+    outputs, targets = evidence.pairs[0]
+    low, high = (max(-FAR, min(FAR, bound)) for bound in RANGES[ending[0]])
+    if outputs.shape != targets.shape:
+        reached, beyond = evidence.loss_of_right(high, low), evidence.loss_of_right(FAR, -FAR)
+    elif ((targets == 0) | (targets == 1)).all():
+        best = [a + (b - a) * targets.float() for a, b in ((low, high), (-FAR, FAR))]
+        reached, beyond = (evidence.own_loss(outputs, targets) for outputs in best)
+    else:
+        return None
+    if ending[0] in RECTIFIED and evidence.width > 1 and evidence.ignores_shift(0):  # a logit at 0 gets no gradient
+        zero = torch.cat([o.flatten(1) for o, _ in evidence.pairs]) <= 0
+        dead, share = int(zero.all(0).sum()), zero.float().mean().item()
+        text = f"{ending[0]} makes {share:.0%} of the logits 0, without a gradient; {dead} classes always"
+        return Symptom(text, 0, evidence.used[-1], certain=dead > 0) if share > 0.05 else None
+    if reached > 0.01 and beyond < 0.5 * reached:
+        text = f"outputs come from {ending[0]}: the loss cannot fall below {reached:.3g}, and logits could"
+        return Symptom(text, 0, evidence.used[-1], certain=True)
+
+
+FAR = 20.0  # logits that leave no doubt
+
+
+def shape_broadcast(evidence: Evidence) -> Symptom | None:
+    outputs, targets = evidence.pairs[0]
+    if outputs.shape == targets.shape or not targets.is_floating_point():
+        return None
+    try:
+        whole = torch.broadcast_shapes(outputs.shape, targets.shape)
+    except RuntimeError:
+        return None  # the loss must know better
+    square = targets.shape == 2 * outputs.shape[:1]  # as where targets have been broadcast before the loss
+    if whole.numel() <= max(outputs.numel(), targets.numel()) and not square:
+        return None
+    if outputs.numel() == targets.numel():
+        own, aligned = (evidence.own_loss(o, targets) for o in (outputs, outputs.reshape(targets.shape)))
+        if close(own, aligned):
+            return None
+    shapes = f"outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}"
+    return Symptom(f"the loss compares {shapes} as {tuple(whole)}", 0, certain=True)
+
+
 def wrong_loss(evidence: Evidence) -> Symptom | None:
     """The loss compares outputs with class indices as if they were amounts, or takes logits for log-probabilities."""
     labels = evidence.watch.labels
+    if often(p.swapped for p in evidence.passes):
+        pairs = evidence.pairs
+        if not close(evidence.own_loss(*pairs[0]), evidence.own_loss(*reversed(pairs[0]))):
+            return Symptom("the loss gets the targets first and the outputs second", 0, certain=True)
     if evidence.width == 1:
         if len(labels) > 2 and max(labels) < 1000 and len(labels) >= 0.9 * (max(labels) + 1):
-            return Symptom(f"one output is fitted to class indices 0 to {max(labels)}", 0, certain=True)
+            return Symptom(f"one output is fitted to whole numbers from 0 to {max(labels)}, as if to classes", 0)
         return None
     outputs, indices = evidence.made_up
     if close(evidence.loss_of(indices[:, None].expand_as(outputs).float(), indices), 0.0):
@@ -65,8 +167,57 @@ def wrong_loss(evidence: Evidence) -> Symptom | None:
         return Symptom(text, 0, certain=True)
 
 
+def loss_terms_unbalanced(evidence: Evidence) -> Symptom | None:
+    """A part of the loss pulls more than a hundred times as hard as another one."""
+    kept = evidence.watch.kept[-1] if evidence.watch.kept else None
+    if kept is None or evidence.watch.plain_loss is None:
+        raise NotRun(f"It needs {LOSS}.")
+    generator = torch.Generator().manual_seed(0)
+    others = [torch.randn(o.shape, generator=generator).to(o.device) if is_float(o) else o for o in kept.others]
+    like_outputs = is_float(kept.targets) and kept.targets.shape == kept.outputs.shape
+    made = [kept.targets.roll(1, 0) if like_outputs else kept.outputs, *others]  # the target of another sample
+    made = [m.detach().clone().requires_grad_() if is_float(m) else m for m in made]
+    with Terms() as terms, torch.enable_grad():
+        evidence.watch.plain_loss(made[0], kept.targets, *made[1:])
+    sizes = []
+    for term in terms.found:
+        wanted = [m for m in made if is_float(m)]
+        gradients = torch.autograd.grad(term, wanted, retain_graph=True, allow_unused=True)
+        sizes.append(total_norm(g.norm().item() for g in gradients if g is not None))
+    sizes = [size for size in sizes if size > 0]
+    if len(sizes) > 1 and max(sizes) > UNBALANCED * min(sizes):
+        text = (
+            f"of {len(sizes)} parts of the loss one has gradients {max(sizes) / min(sizes):.2g} times those of another"
+        )
+        return Symptom(text, 0)
+
+
+UNBALANCED = 100.0
+
+
+class Terms(TorchFunctionMode):
+    """Collect the numbers that are added up, or subtracted, where both depend on what needs gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.sums = [], set()
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+        if function_name(function) in ("add", "radd", "iadd", "sub", "rsub") and len(args) > 1:
+            parts = [a for a in args[:2] if isinstance(a, torch.Tensor) and a.ndim == 0 and a.requires_grad]
+            if len(parts) == 2:
+                self.found += [part for part in parts if id(part) not in self.sums]
+                self.sums.add(id(result))
+        return result
+
+
 def loss_summed(evidence: Evidence) -> Symptom | None:
-    """The loss of a batch doubles when each sample comes twice."""
+    """The loss of a batch doubles when each sample comes twice; or losses of batches are added up before a step."""
+    added = [p.batches_since_step for p in evidence.passes if p.batches_since_step]
+    scales = [abs(p.scale) for p in evidence.passes if p.scale]
+    if added and scales and max(added) > 2 and median(scales) == 1 and evidence.steps:
+        return Symptom(f"the losses of up to {max(added)} batches are added up before a step, and not divided", 0)
     outputs, labels = evidence.made_up
     single = evidence.loss_of(outputs, labels)
     if close(evidence.loss_of(torch.cat([outputs, outputs]), torch.cat([labels, labels])), 2 * single):

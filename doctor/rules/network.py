@@ -5,7 +5,7 @@ have norms up to 5, the first layer's at least 0.2 of the last's, and up to 28 %
 """
 
 import math
-from statistics import fmean
+from statistics import fmean, median
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from doctor.watch import FIRST
 
 GROWTH, LARGEST_GRADIENT, FADED = 30.0, 1000.0, 0.01
 SATURATED = 0.5
+SMALL_BATCH = 4
 
 
 def no_nonlinearity(evidence: Evidence) -> Symptom | None:
@@ -53,6 +54,18 @@ def vanishing_gradient(evidence: Evidence) -> Symptom | None:
     if len(gradients) > 2 and gradients[0][1] < FADED * gradients[-1][1]:
         (layer, first), (_, last) = gradients[0], gradients[-1]
         return Symptom(f"the first gradient of {layer} is {first / last:.2g} of the last layer's", 0, layer)
+
+
+def samples_mixed(evidence: Evidence) -> Symptom | None:
+    if text := evidence.samples_mix:
+        return Symptom(text, 0)
+
+
+def batchnorm_small_batch(evidence: Evidence) -> Symptom | None:
+    norms = [name for name, m in evidence.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    sizes = [p.size for p in evidence.passes if p.size and p.training]
+    if norms and sizes and median(sizes) <= SMALL_BATCH:
+        return Symptom(f"{norms[0]} takes its averages over batches of {median(sizes):g}", 0, norms[0])
 
 
 def dropout_too_high(evidence: Evidence) -> Symptom | None:

@@ -11,6 +11,7 @@ from doctor.evidence import Evidence, NotRun, Symptom
 HE = math.sqrt(2)  # gain of He's initialization; Xavier's has 1
 GAINS = 0.1 * HE, 2 * HE
 DEAD = 0.8  # share of the units
+HUGE = 10.0  # for a number of a vector
 
 
 def symmetric_init(evidence: Evidence) -> Symptom | None:
@@ -26,7 +27,9 @@ def symmetric_init(evidence: Evidence) -> Symptom | None:
 
 def init_too_large(evidence: Evidence) -> Symptom | None:
     """First weights are twice He's or more."""
-    worst = max(evidence.matrices, key=lambda w: w.gain, default=None)
+    vectors = [w for w in evidence.watch.weights if w.dimensions == 1 and not w.name.endswith("bias")]
+    vectors = [w for w in vectors if max(w.std, abs(w.mean)) > HUGE]
+    worst = max(evidence.matrices + vectors, key=lambda w: w.gain, default=None)
     if worst and worst.gain > GAINS[1]:
         rms = evidence.passes[0].places[-1].rms
         text = f"{worst.name} multiplies by {worst.gain:.3g} (He: {HE:.3g}); first outputs have rms {rms:.3g}"
