@@ -56,7 +56,7 @@ ASSIGNMENTS = {
     ),
     "more": Assignment("Further notebooks", (
         "05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures",
-        "09_gan_failures",
+        "09_gan_failures", "10_memory",
     ), ("runs/kept/0[25679]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*", "docs/*/*-05-*")),
 }  # fmt: skip
 
