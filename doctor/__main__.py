@@ -7,6 +7,7 @@ on the script runs alone. Models that are trained apart get a report each.
 import argparse
 import runpy
 import sys
+import weakref
 from pathlib import Path
 
 import torch
@@ -25,8 +26,9 @@ class Script:
 
     def __init__(self, every: int = 1, steps: int | None = None, html: Path | None = None):
         self.every, self.steps, self.html, self.taken = every, steps, html, 0
-        self.doctors: dict[int, Doctor] = {}  # by the id of the model
+        self.doctors: list[Doctor] = []  # one for each model
         self.optimizers: list[torch.optim.Optimizer] = []
+        self.known: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # watched, or a part of what is
         self._hooks = [
             register_module_forward_pre_hook(Hook(self._before_forward)),
             register_optimizer_step_post_hook(Hook(self._after_step)),
@@ -42,17 +44,19 @@ class Script:
 
     def _before_forward(self, module: nn.Module, args) -> None:
         """Watch a module that an optimizer trains, unless it is a part of one that is watched."""
-        if not torch.is_grad_enabled() or id(module) in self.doctors:
+        if not torch.is_grad_enabled() or module in self.known:
             return
         own = {id(p) for p in module.parameters() if p.requires_grad}
-        watched = {id(p) for doctor in self.doctors.values() for p in doctor.watch.model.parameters()}
-        if not own or own & watched:
+        watched = {id(p) for doctor in self.doctors for p in doctor.watch.model.parameters()}
+        if own & watched or next(module.parameters(), None) is None:
+            self.known.add(module)
             return
         shared = [len(own & {id(p) for g in o.param_groups for p in g["params"]}) for o in self.optimizers]
         if any(shared):
             optimizer = self.optimizers[shared.index(max(shared))]
-            self.doctors[id(module)] = Doctor(module, optimizer=optimizer, every=self.every)
-            self.doctors[id(module)].watch._before_forward(module, args, {})  # the hook comes too late for this pass
+            self.doctors.append(Doctor(module, optimizer=optimizer, every=self.every))
+            self.doctors[-1].watch._before_forward(module, args, {})  # the hook comes too late for this pass
+            self.known.update(module.modules())
 
     def _after_step(self, optimizer, args, kwargs) -> None:
         self.taken += 1
@@ -67,7 +71,7 @@ class Script:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        for doctor in self.doctors.values():
+        for doctor in self.doctors:
             doctor.close()
         self._report()
 
@@ -75,7 +79,7 @@ class Script:
         """Print a report for each model on stderr, and save them as pages."""
         if not self.doctors:
             print("doctor: no model was trained by an optimizer of torch.optim.", file=sys.stderr)
-        for number, doctor in enumerate(self.doctors.values()):
+        for number, doctor in enumerate(self.doctors):
             report, name = doctor.report(), type(doctor.watch.model).__name__
             print(f"\n==== doctor: {name}, {doctor.watch.count['steps']} steps\n{report!r}", file=sys.stderr)
             if self.html:

@@ -16,6 +16,7 @@ from textwrap import shorten
 
 from torch import nn
 
+from doctor.calls import unheard
 from doctor.causes import CAUSES
 from doctor.changes import Change
 from doctor.evidence import GAIN, MEANT, Evidence, NotRun, Symptom
@@ -52,7 +53,7 @@ class Doctor(contextlib.AbstractContextManager):
         """
         errors = tuple(self.watch.errors)
         try:
-            with gradients_kept(self.watch.model):
+            with gradients_kept(self.watch.model), unheard():
                 return diagnose(Evidence(self.watch, probe, test), errors)
         except NotRun as reason:
             return Report([], [Check(cause, Outcome.SKIPPED, str(reason)) for cause in CAUSES], "", errors)

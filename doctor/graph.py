@@ -1,36 +1,8 @@
-"""The autograd graph: it says when backward() is called, and which tensors without a history it reaches."""
+"""The autograd graph: which tensors without a history a backward pass reaches."""
 
-import functools
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
 
 LONGEST = 20_000  # nodes that are followed: an unrolled recurrent network can have more
-
-_backward = torch.autograd.backward
-_listeners: list[Callable[[list[Tensor]], None]] = []
-
-
-@functools.wraps(_backward)
-def _announced(tensors, *args, **kwargs):
-    for listener in list(_listeners):
-        listener([tensors] if isinstance(tensors, Tensor) else list(tensors))
-    return _backward(tensors, *args, **kwargs)
-
-
-def listen(listener: Callable[[list[Tensor]], None]) -> None:
-    """Call `listener` with the tensors whenever a backward pass begins, also one that `Tensor.backward` begins."""
-    _listeners.append(listener)
-    torch.autograd.backward = _announced
-
-
-def ignore(listener: Callable[[list[Tensor]], None]) -> None:
-    """End what `listen` began; after the last one torch is as it was."""
-    if listener in _listeners:
-        _listeners.remove(listener)
-    if not _listeners:
-        torch.autograd.backward = _backward
 
 
 def leaves(tensors: list[Tensor]) -> list[Tensor] | None:

@@ -78,7 +78,6 @@ class Pass:
     label: int | None = None  # the most frequent one
     label_share: float | None = None  # its share
     guess_share: float | None = None  # of the most frequent prediction
-    carried: "Pass | None" = None  # one before it whose loss goes into the same backward pass
     scored: int = 1  # passes that the next two are the mean of
     cross_entropy: float | None = None  # of the outputs as logits, whatever the loss is
     accuracy: float | None = None

@@ -265,8 +265,8 @@ class Interventions:
             targets = targets[torch.randperm(len(targets))]
 
         def loss_fn(outputs, targets):
-            labels = labels_of(outputs, targets) if change.loss == "cross entropy" else None
-            loss = self.watch.plain_loss(outputs, targets) if labels is None else cross_entropy(outputs, labels)
+            by_labels = change.loss == "cross entropy" and are_classes(outputs, labels := class_labels(targets))
+            loss = cross_entropy(outputs, labels) if by_labels else self.watch.plain_loss(outputs, targets)
             return loss / {"mean": len(targets), "mean of outputs": outputs.numel()}.get(change.loss, 1)
 
         model.train()
@@ -340,9 +340,3 @@ def train_all(model: nn.Module, optimizer, rate: float) -> None:
     if left_out := [p for p in model.parameters() if id(p) not in known]:
         optimizer.add_param_group({"params": left_out, "lr": rate})
     model.requires_grad_(True)
-
-
-def labels_of(outputs, targets) -> Tensor | None:
-    """Return class indices (B,) where outputs (B, C) can be judged by them."""
-    labels = class_labels(targets)
-    return labels if are_classes(outputs, labels) else None

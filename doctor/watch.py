@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 
-from doctor import graph, losses
+from doctor.calls import BACKWARD, LONGER, LOSSES
+from doctor.graph import leaves
 from doctor.measure import by_class, class_labels, norms
 from doctor.records import Kept, Pass, Recorder, Update, fetch, first_weights
 from doctor.sandbox import copies
@@ -76,9 +77,7 @@ class Watch:
         self.labels: Counter[int] = Counter()  # of the classes in watched batches
         self.errors: Counter[str] = Counter()  # of what could not be watched
         self.cuts: Counter[str] = Counter()  # of calls that cut the graph in forward passes, by function
-        self.strangers: list[
-            tuple[nn.Parameter, int]
-        ] = []  # used in forward passes, not the model's; their version then
+        self.strangers: list[tuple[nn.Parameter, int]] = []  # used, and not the model's, with their version then
         self.ending: tuple[str, int] | None = None  # the activation function that gives the outputs, and its number
         self.softmax_over_batch = ""  # the layer before a softmax over dimension 0
         self.first_inputs: Tensor | None = None  # of the first pass
@@ -88,7 +87,8 @@ class Watch:
         self._unfetched: list = []  # records that may hold tensors
         self._pass: Pass | None = None  # the last watched one, until the step after it
         self._recorder: Recorder | None = None  # of its forward pass, while that runs
-        self._inputs: Tensor | None = None  # of that pass
+        self._earlier: Pass | None = None  # the one before it, whose loss goes into the same backward pass
+        self._inputs: Tensor | None = None  # of the last one
         self._gradients: dict[str, Tensor] = {}  # their norms after its backward pass
         self._before: dict[str, Tensor] = {}  # parameters before the step under way
         self._at_step: dict[str, Tensor] = {}  # norms of the gradients then
@@ -114,14 +114,14 @@ class Watch:
             self._hooks.append(loss_fn.register_forward_hook(Hook(self._after_loss), with_kwargs=True))
         elif loss_fn is None:
             self.loss_fn = self.plain_loss = self._torch_loss = None
-            losses.listen(self._after_torch_loss)
+            LOSSES.listen(self._after_torch_loss)
         else:
             self.loss_fn, self.plain_loss = self._watched(loss_fn), loss_fn
         self._hooks.append(self.model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True))
         self._hooks.append(self.model.register_forward_hook(Hook(self._after_forward), always_call=True))
         self._hooks.append(self.optimizer.register_step_pre_hook(Hook(self._before_step)))
         self._hooks.append(self.optimizer.register_step_post_hook(Hook(self._after_step)))
-        graph.listen(self._before_backward)
+        BACKWARD.listen(self._before_backward)
 
     @property
     def passes(self) -> list[Pass]:
@@ -139,8 +139,8 @@ class Watch:
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
-        graph.ignore(self._before_backward)
-        losses.ignore(self._after_torch_loss)
+        BACKWARD.ignore(self._before_backward)
+        LOSSES.ignore(self._after_torch_loss)
 
     def _end_pass(self) -> None:
         if self._pass is None:
@@ -177,14 +177,14 @@ class Watch:
         self.count["passes"] += 1
         if not self._due():
             return
-        carried = self._pass if self._pass is not None and self._pass.left is None else None
+        last = self._pass
         self._end_pass()
         number, given = self.count["backwards"], bool(args) and isinstance(args[0], Tensor)
         rates = [float(group.get("lr", math.nan)) for group in self.optimizer.param_groups]
         for_inputs = given and args[0].requires_grad
         self._pass = Pass(number, self.count["steps"], rates, module.training, self._stepping, for_inputs)
-        if carried is not None and carried.training == module.training:
-            self._pass.carried = carried
+        before = last is not None and last.left is None and last.training == module.training
+        self._earlier = last if before else None
         self._recorder = Recorder(self.parameters, brief=number >= FIRST)
         if given:
             self.shape = args[0].shape[1:]
@@ -209,7 +209,7 @@ class Watch:
         self.softmax_over_batch = self.softmax_over_batch or recorder.softmax_over_batch
         self.cuts.update(recorder.cuts)
         self.errors.update(recorder.errors)
-        earlier = [place for place in self._pass.carried.places if place.kind == "input"] if self._pass.carried else []
+        earlier = [place for place in self._earlier.places if place.kind == "input"] if self._earlier else []
         self._pass.places = recorder.places[:1] + earlier[:EARLIER] + recorder.places[1:]
 
     def _watched(self, loss_fn):
@@ -230,7 +230,7 @@ class Watch:
             options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
             self.plain_loss = lambda outputs, targets: function(outputs, targets, *given[2:], **options)
         if self._torch_loss is function:
-            self._after_loss(function, given if function.__name__ in losses.LONGER else given[:2], {}, loss)
+            self._after_loss(function, given if function.__name__ in LONGER else given[:2], {}, loss)
 
     @_safely
     def _after_loss(self, loss_fn, args, kwargs, loss):
@@ -279,7 +279,7 @@ class Watch:
             self._pass.label_share, self._pass.label = max(counts.values()) / len(labels), max(counts, key=counts.get)
         if classified is None or (self._pass.width == 1 and set(self.labels) != {0, 1}):
             return  # targets that are all 0 are no classes
-        score_outputs(self._pass, *classified)
+        score_outputs(self._pass, self._earlier, *classified)
         if self._pass.number < FIRST and outputs.ndim == 2 and outputs.shape[1] > 1:
             compare_with_probabilities(self._pass, outputs.detach())
 
@@ -288,12 +288,13 @@ class Watch:
         self._pass.scale = gradient.mean()
 
     @_safely
-    def _before_backward(self, roots):
-        watched = self._pass
+    def _before_backward(self, function, args, kwargs, result):
+        watched, (tensors, *_) = self._pass, (*args, *kwargs.values())
+        roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
         if self._recorder is not None or (watched is not None and watched.left is not None):
             return  # within a forward pass; the second one after it
         if watched is not None:
-            reached, own = graph.leaves(roots), {id(p) for p in self.parameters.values()}
+            reached, own = leaves(roots), {id(p) for p in self.parameters.values()}
             if reached is not None and not any(id(leaf) in own for leaf in reached):
                 self._note_cut(watched)
                 return
@@ -304,7 +305,7 @@ class Watch:
     def _note_cut(self, watched: Pass) -> None:
         """Keep a pass whose loss does not reach the model, as long as none has reached it."""
         self.count["backward passes elsewhere"] += 1
-        if not self._passes and len(self._cut_off) < KEPT and watched not in self._cut_off[-1:]:
+        if not self._passes and len(self._cut_off) < KEPT and all(p is not watched for p in self._cut_off[-1:]):
             self._cut_off.append(watched)
             self._unfetched += [watched, *watched.places]
 
@@ -369,17 +370,17 @@ def unwrapped(optimizer) -> torch.optim.Optimizer:
     raise TypeError(f"{type(optimizer).__name__} is no optimizer, and holds none: give one of torch.optim.")
 
 
-def score_outputs(watched: Pass, outputs: Tensor, labels: Tensor) -> None:
-    """Note how well outputs (B, C) tell class indices (B,), on average over the passes before one backward pass."""
-    guesses, carried = outputs.argmax(1), watched.carried
+def score_outputs(watched: Pass, earlier: Pass | None, outputs: Tensor, labels: Tensor) -> None:
+    """Note how well outputs (B, C) tell class indices (B,), averaged with an earlier pass of the same backward."""
+    guesses = outputs.argmax(1)
     watched.guess_share = guesses.bincount().max() / len(labels)
     watched.accuracy = (guesses == labels).float().mean()
     watched.cross_entropy = cross_entropy(outputs.float(), labels)
-    if carried is not None and carried.accuracy is not None:
-        watched.scored = carried.scored + 1
-        watched.accuracy = carried.accuracy + (watched.accuracy - carried.accuracy) / watched.scored
-        watched.cross_entropy = carried.cross_entropy + (watched.cross_entropy - carried.cross_entropy) / watched.scored
-    watched.carried = None
+    if earlier is not None and earlier.accuracy is not None:
+        watched.scored = earlier.scored + 1
+        for name in ("accuracy", "cross_entropy"):
+            before = getattr(earlier, name)
+            setattr(watched, name, before + (getattr(watched, name) - before) / watched.scored)
 
 
 def compare_with_probabilities(watched: Pass, outputs: Tensor) -> None:

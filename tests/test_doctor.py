@@ -456,6 +456,25 @@ def state(model, optimizer):
     return copy.deepcopy(parts)
 
 
+@pytest.mark.parametrize("loss_fn", [cross_entropy, None])
+def test_a_report_in_the_middle_does_not_watch_its_own_experiments(loss_fn):
+    """What it trains and judges on copies are no passes, losses or backward passes of the loop."""
+    model, (x, y) = mlp(), images(600, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3)
+    with Doctor(model, loss_fn, optimizer) as doctor:
+        for _ in range(3):
+            optimizer.zero_grad()
+            (doctor.loss_fn or nn.functional.cross_entropy)(model(x[:32]), y[:32]).backward()
+            optimizer.step()
+        before = doctor.watch.count.copy()
+        doctor.report(probe=(x, y))
+        assert doctor.watch.count == before
+        optimizer.zero_grad()
+        (doctor.loss_fn or nn.functional.cross_entropy)(model(x[:32]), y[:32]).backward()
+        optimizer.step()
+        assert doctor.watch.passes[-1].batches_since_step == 1 and len(doctor.watch.passes) == 4
+
+
 @pytest.mark.parametrize("make", [mlp, Convolutions])
 def test_a_report_in_the_middle_changes_nothing(make):
     states = []

@@ -1,0 +1,70 @@
+"""Hears the calls of some functions of torch: backward(), and the loss functions, which the loss modules call."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import torch
+from torch.nn import functional
+
+
+class Calls:
+    """Tells listeners of the calls of functions of a module, which stand in their place while there are listeners.
+
+    A listener gets the function, its positional and its named arguments, and its result; `before` the call, None.
+    """
+
+    def __init__(self, module: ModuleType, *names: str, before: bool = False):
+        self.module, self.before = module, before
+        self.plain = {name: getattr(module, name) for name in names}
+        self.announced = {name: self._announced(function) for name, function in self.plain.items()}
+        self.listeners: list[Callable] = []
+
+    def listen(self, listener: Callable) -> None:
+        self.listeners.append(listener)
+        self._put(self.announced)
+
+    def ignore(self, listener: Callable) -> None:
+        """End what `listen` began; after the last one torch is as it was."""
+        if listener in self.listeners:
+            self.listeners.remove(listener)
+        if not self.listeners:
+            self._put(self.plain)
+
+    def _put(self, functions: dict[str, Callable]) -> None:
+        for name, function in functions.items():
+            setattr(self.module, name, function)
+
+    def _announced(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def announced(*args, **kwargs):
+            result = None if self.before else function(*args, **kwargs)
+            for listener in list(self.listeners):
+                listener(function, args, kwargs, result)
+            return function(*args, **kwargs) if self.before else result
+
+        return announced
+
+
+LONGER = ("ctc_loss", "gaussian_nll_loss")  # have more for each sample than outputs and targets
+BACKWARD = Calls(torch.autograd, "backward", before=True)  # Tensor.backward calls it, too
+LOSSES = Calls(
+    functional,
+    *("cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div", "nll_loss", "mse_loss"),
+    *("l1_loss", "smooth_l1_loss", "huber_loss", "poisson_nll_loss", "multi_margin_loss", "soft_margin_loss"),
+    *("multilabel_soft_margin_loss", *LONGER),
+)
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Let nobody hear what is called within, such as trainings of copies."""
+    kept = [(calls, calls.listeners) for calls in (BACKWARD, LOSSES)]
+    for calls, _ in kept:
+        calls.listeners = []
+    try:
+        yield
+    finally:
+        for calls, listeners in kept:
+            calls.listeners = listeners
