@@ -168,6 +168,7 @@ class Recorder(TorchFunctionMode):
         self.softmax_over_batch = ""  # the layer before a softmax over dimension 0
         self._batch, self._activations, self._last = None, 0, None  # size; calls so far; the last call's output
 
+    @torch._disable_dynamo  # it is no part of a compiled graph
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name, kwargs = function_name(function), kwargs or {}
         self._safely(self._add_layer, name, (*args, *kwargs.values()))  # before the call, which may change it in place

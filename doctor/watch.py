@@ -42,14 +42,25 @@ def _safely(method):
     return guarded
 
 
+exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 has none
+
+
 class Hook:
-    """Calls a method of a watch; with a model that is copied or saved goes one that does nothing."""
+    """Calls a method of a watch, not as a part of a graph; with a model that is copied or saved goes one that does nothing.
+
+    Nor does it do anything while the model is traced or exported.
+    """
 
     def __init__(self, method=None):
         self.method = method
 
     def __call__(self, *args, **kwargs) -> None:
-        if self.method:
+        if self.method and not exporting():
+            self._call(*args, **kwargs)
+
+    @torch._disable_dynamo  # torch.compiler.disable would import seconds of what few need
+    def _call(self, *args, **kwargs) -> None:
+        if not torch.jit.is_tracing():
             self.method(*args, **kwargs)
 
     def __reduce__(self):
