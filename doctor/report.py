@@ -67,7 +67,14 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        return not self.findings
+        """Whether the run was judged, and nothing found."""
+        return not self.findings and not self.not_judged
+
+    @property
+    def not_judged(self) -> str:
+        """Why no check could run, "" if one did."""
+        ran = any(check.outcome is not Outcome.SKIPPED for check in self.checks)
+        return "" if ran or not self.checks else self.checks[0].text
 
     @property
     def headline(self) -> str:
@@ -75,7 +82,7 @@ class Report:
             return f"{len(self.findings)} finding{'s' if len(self.findings) > 1 else ''}, most certain first."
         if self.impaired:
             return f"No finding, though it does not learn: {self.impaired}."
-        return "No finding."
+        return f"Not judged. {self.not_judged}" if self.not_judged else "No finding."
 
     def checks_with(self, outcome: Outcome) -> list[Check]:
         return [check for check in self.checks if check.outcome is outcome]
