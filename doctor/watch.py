@@ -46,10 +46,7 @@ exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 
 
 
 class Hook:
-    """Calls a method of a watch, not as a part of a graph; with a model that is copied or saved goes one that does nothing.
-
-    Nor does it do anything while the model is traced or exported.
-    """
+    """Calls a method of a watch, outside of graphs, traces and exports; in a copied or saved model it does nothing."""
 
     def __init__(self, method=None):
         self.method = method
@@ -58,7 +55,7 @@ class Hook:
         if self.method and not exporting():
             self._call(*args, **kwargs)
 
-    @torch._disable_dynamo  # torch.compiler.disable would import seconds of what few need
+    @torch._disable_dynamo  # torch.compiler.disable would import a lot
     def _call(self, *args, **kwargs) -> None:
         if not torch.jit.is_tracing():
             self.method(*args, **kwargs)

@@ -23,7 +23,7 @@ class Hook:
         if not exporting():
             self._call(*args)
 
-    @torch._disable_dynamo  # torch.compiler.disable would import seconds of what few need
+    @torch._disable_dynamo  # torch.compiler.disable would import a lot
     def _call(self, *args) -> None:
         if not self.method or torch.jit.is_tracing() or not (method := self.method()):
             return

@@ -198,9 +198,7 @@ class Logbook(AbstractContextManager):
         """Write all that is pending as one event, which takes a fraction of the time of an event for each tag."""
         pending, self._pending = self._pending, []
         if pending and self._file.closed:
-            raise ValueError(
-                f"{session.shown(self.folder)} was closed, or is written by a newer Logbook: open a new one."
-            )
+            raise ValueError(f"{self.folder.name} was closed, or is written by a newer Logbook: open a new one.")
         for value in pending:  # TensorBoard would replace the same, and print a line for each
             value.tag = re.sub(r"[^-/\w.]", "_", value.tag)
         if pending:
@@ -290,7 +288,8 @@ class Series(NamedTuple):
 def read(run_dir: str | Path) -> dict[str, Series]:
     """Return what a run has written, by tag, sorted: numbers, histograms and images.
 
-    A run that is still written or was cut off is read up to its last whole entry. Raises FileNotFoundError where no run is.
+    A run that is still written or was cut off is read up to its last whole entry.
+    Raises FileNotFoundError where no run is.
     """
     files = _event_files(run_dir)
     if not files:

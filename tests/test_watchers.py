@@ -1,4 +1,4 @@
-"""A model that Logbook, TorchMonitor or Doctor watches can be compiled, exported, traced, copied and saved as before."""
+"""A model that Logbook, TorchMonitor or Doctor watches is compiled, exported, traced, copied and saved as before."""
 
 import contextlib
 import copy
