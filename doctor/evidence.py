@@ -51,8 +51,8 @@ class Evidence:
         self.watch, self.count, self.model, self.passes = watch, watch.count, watch.model, watch.passes
         if not self.passes:
             raise NotRun(
-                "No training pass was watched: call the model itself, as model(x), watched before its first call if it is "
-                "compiled, and backward() on a loss of what it gives."
+                "No training pass was watched: call the model itself, as model(x), and backward() on a loss of what it "
+                "gives; watch a compiled one before its first call."
             )
         self.interventions = None if probe is None else Interventions(watch, probe, test)
         self.test = self.interventions and self.interventions.test

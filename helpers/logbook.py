@@ -54,6 +54,8 @@ def run_name(**config) -> str:
 
 # ---- writing
 
+_open: WeakValueDictionary[Path, "Logbook"] = WeakValueDictionary()  # by folder
+
 
 class Logbook(AbstractContextManager):
     """Write one TensorBoard run, the first step and then every `every`-th, or the steps in it; also a context manager.
@@ -67,13 +69,11 @@ class Logbook(AbstractContextManager):
             log.parameters({"W1": W1, "W2": W2})    # after backward, before the update
     """
 
-    _open: WeakValueDictionary[Path, "Logbook"] = WeakValueDictionary()  # by folder
-
     def __init__(self, run_dir: str | Path, every: int | Container[int] = 1):
         if isinstance(every, int) and every < 1:
             raise ValueError(f"every={every}: give 1 to write each step, 16 to write every 16th.")
         self.folder, self.every, self.steps, self.samples = Path(run_dir), every, 0, 0
-        if older := self._open.get(self.folder.absolute()):
+        if older := _open.get(self.folder.absolute()):
             older.close()  # first: Windows deletes no file that is open
         with session.saving(self.folder):
             for old in _event_files(run_dir):
@@ -82,7 +82,7 @@ class Logbook(AbstractContextManager):
             name = f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"
             self._file = open(self.folder / name, "xb", buffering=0)  # noqa: SIM115
             self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        self._open[self.folder.absolute()] = self
+        _open[self.folder.absolute()] = self
         self._pending: list[Summary.Value] = []  # of the step under way
         self._hooks, self._uses = [], Counter()  # how often a module was used in the step under way
         self._names: dict[nn.Module, str] = {}  # of the leaf modules that are watched

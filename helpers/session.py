@@ -5,10 +5,17 @@ import errno
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_FILLED_IN = "not filled in yet"
@@ -74,6 +81,33 @@ def check_saving(path: Path) -> None:
     with saving(path):
         if not os.access(nearest, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+@contextlib.contextmanager
+def alone_with(path: Path, waiting: str) -> Iterator[None]:
+    """Let one process at a time into the block with the file `path`; another one prints `waiting` and waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:  # closing it, also by a kill, ends the lock
+        if not _locked(file):
+            print(waiting, flush=True)
+            while not _locked(file):
+                time.sleep(0.2)
+        yield
+
+
+def _locked(file) -> bool:
+    """Lock an open file if no other process has it; a file system that knows no locks lets everybody in."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(2**30)  # far behind what is read and written
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def shown(path: Path) -> str:
