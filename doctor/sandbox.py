@@ -122,15 +122,15 @@ def quiet(model: nn.Module) -> nn.Module:
     return model
 
 
-def adam(model: nn.Module) -> torch.optim.Optimizer:
-    """Return Adam at its default rate 1e-3, which most models can stand, whatever the scale of their gradients.
+def adam(model: nn.Module, rate: float = 1e-3) -> torch.optim.Optimizer:
+    """Return Adam, by default at rate 1e-3, which most models can stand, whatever the scale of their gradients.
 
     Raises ValueError where no parameter requires a gradient.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("No parameter requires a gradient: there is nothing to train.")
-    return torch.optim.Adam(parameters)
+    return torch.optim.Adam(parameters, rate)
 
 
 def ordinary_step(model, loss_fn, optimizer, inputs: Tensor, targets: Tensor) -> float:
