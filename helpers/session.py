@@ -6,6 +6,8 @@ import json
 import os
 import platform
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,10 +146,28 @@ def signature(group: str, names: list[str]) -> str:
     return f"group: {group or NOT_FILLED_IN}   names: {', '.join(names) or NOT_FILLED_IN}"
 
 
+def check_uploads(folder: Path) -> None:
+    """Say which zip in `folder` has other code than what was unpacked from an older one, and runs."""
+    for upload in folder.glob("*.zip"):
+        with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(upload) as archive:
+            for entry in archive.infolist():
+                file = folder / "bundle" / entry.filename.replace("\\", "/")
+                ours = file.suffix == ".py" and file.is_relative_to(ROOT) and file.exists()
+                if (
+                    ours
+                    and file.stat().st_mtime < upload.stat().st_mtime
+                    and zlib.crc32(file.read_bytes()) != entry.CRC
+                ):
+                    advice = f"delete the folder {folder / 'bundle'}, restart the session and run all cells"
+                    print(f"!!! {upload.name} is newer and has other code than what runs here: {advice}.")
+                    break
+
+
 def describe() -> None:
     """Print who hands this in, and the versions and hardware that the numbers below come from."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     print(f"{signature(*read_group(ROOT))}   (from group.json)")
+    check_uploads(Path("/content"))
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} CPU cores, {gpu}")
     if QUICK:
         print('QUICK=1: a short smoke run. Its numbers mean nothing; it writes to "provisional/".')
