@@ -128,7 +128,7 @@ def test_folder_in_the_mounted_drive(drive, place, content, monkeypatch):
 @pytest.mark.parametrize("place", ["drive/MyDrive/one/two/three/four", "../mnt/drive/course"])
 def test_what_is_not_found_in_a_drive_gets_a_sentence_that_fits(place, content, monkeypatch):
     make(content / place)
-    with pytest.raises(FileNotFoundError, match="a Drive that has it, at most 3 folders deep"):
+    with pytest.raises(FileNotFoundError, match="a Drive with it, at most 3 folders deep"):
         found(content, monkeypatch)
 
 
