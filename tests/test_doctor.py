@@ -722,6 +722,19 @@ def test_a_loss_of_nan_is_impaired_learning_from_the_first_pass_on():
     assert "finite" in report.impaired and [finding.cause for finding in report.findings] == ["nan"]
 
 
+def test_nan_in_one_batch_of_inputs_is_the_first_finding_of_a_report_without_data():
+    model, (x, y) = mlp(), images(600, 1)
+    x[70, ..., 3] = math.nan  # in the third batch
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Doctor(model, cross_entropy, optimizer) as doctor:
+        for batch in torch.arange(600).split(32):
+            optimizer.zero_grad()
+            doctor.loss_fn(model(x[batch]), y[batch]).backward()
+            optimizer.step()
+    first, *_ = doctor.report().findings
+    assert (first.cause, first.step) == ("nan", 2) and "input" in first.evidence
+
+
 # ---- the package
 
 
