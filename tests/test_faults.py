@@ -248,5 +248,5 @@ def test_two_runs_pack_the_same_hand_in(start, root, capfd):
 
 @pytest.mark.parametrize("name", kill.KINDS)
 def test_kills_lose_nothing_and_leave_nothing_half_made(name):
-    _, finished, lost, half_made, _ = kill.measure(name, 3, random.Random(1))
+    _, _, lost, half_made, _ = kill.measure(name, 3, random.Random(1))
     assert (lost, half_made) == (0, 0)
