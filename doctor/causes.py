@@ -27,6 +27,8 @@ module-not-registered: Parameters are used that the model does not know, as in a
     Keep layers as attributes, in nn.ModuleList or nn.ModuleDict, made once, before the optimizer is made.
 left-in-eval-mode: Training goes on in evaluation mode: dropout is off, batch norm uses and keeps its running averages.
     Call model.train() after each evaluation.
+weights-not-copied: Weights that are to be kept share their memory with those that go on learning.
+    Keep a copy: copy.deepcopy(model.state_dict()), or save it to a file.
 clip-too-tight: Clipping shortens most gradients by far, so that the steps stay tiny.
     Clip at some times the usual norm of the gradient, or not at all.
 not-in-eval-mode: Evaluation runs in training mode: dropout stays on, batch norm uses the batch.
@@ -57,6 +59,8 @@ loss-sign: The sign of the loss is wrong: training makes predictions worse.
     Minimize the loss: take out the minus sign, or maximize=True.
 loss-summed: The loss is summed over the batch, so that steps are as many times too long.
     Take the mean over the batch: reduction="mean".
+class-weights-wrong: The weights of the classes in the loss favor those that are frequent anyway.
+    Weight each class by one over its number of samples, in the order of the class indices.
 loss-terms-unbalanced: One part of the loss drowns another, which then is not learned.
     Take the mean, or the sum, over the same things in all parts, then weight them.
 ---- the first weights
@@ -83,6 +87,8 @@ dropout-too-high: Dropout takes so much away that the network cannot fit even th
     Lower p to 0.5 or less.
 samples-mixed: What the model gives for one sample depends on the other samples of the batch.
     Swap dimensions with permute or transpose, not with view; no softmax over dimension 0; mind batch_first.
+batchnorm-stats-stale: The running averages of batch norm, used in evaluation, do not fit the weights.
+    Leave momentum at 0.1 and train on in training mode; after averaging weights call update_bn().
 batchnorm-small-batch: Batch norm sees so few samples at a time that its averages are noise.
     Take larger batches, or group norm or layer norm instead.
 ---- the data

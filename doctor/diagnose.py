@@ -25,6 +25,8 @@ from doctor.rules import RULES, Rule
 from doctor.sandbox import LONGEST, Interventions
 from doctor.watch import Watch
 
+MISSING = 0.25  # of what a model that learns gets wrong, that an experiment has to win
+
 
 class Doctor(contextlib.AbstractContextManager):
     """Watch a loop, every `every`-th step of it and the first ones; a context manager, or until `close`.
@@ -132,15 +134,14 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
 
     if symptom.certain:
         return result(True, "")
-    needs = GAIN if evidence.impaired else symptom.needs
-    if needs == MEANT:
+    if symptom.needs == MEANT and not evidence.impaired:
         return result(False, "which may be meant")
     if explained:
         return result(False, f"judged when {explained[0]} is mended")
     if not (rule.proofs and evidence.interventions):
         return result(evidence.impaired, evidence.impaired or "yet it learns")
     try:
-        change, gain = prove(rule, evidence.interventions, needs)
+        change, gain = prove(rule, evidence.interventions, 0.0 if evidence.impaired else symptom.needs)
     except Exception as error:  # whatever a model may need that a copy and a probe do not give
         text = f"its experiment stopped with {type(error).__name__}: {error}"
         return result(evidence.impaired, shorten(text, 200, placeholder=" ..."))
@@ -152,9 +153,11 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
 def prove(rule: Rule, trials: Interventions, needs: float) -> tuple[Change | None, float]:
     """Return the experiment that wins most, and its gain; what makes it worse ends the search, as more of it would.
 
-    It has to win more while there are few steps: what only learns faster is then ahead, too.
+    It has to win more while there are few steps: what only learns faster is then ahead, too. Where the model learns,
+    `needs` is positive, and a part of what is missing has to be won: many a change is good for a few points.
     """
     best, gain, margin = None, 0.0, GAIN * LONGEST / trials.steps
+    needs = max(GAIN, needs, MISSING * (1 - trials.score(None, rule.recall)) if needs else 0.0)
     for change in rule.proofs:
         if (won := trials.gain(change, rule.recall)) > max(needs, gain + margin):
             best, gain = change, won
