@@ -20,6 +20,7 @@ from doctor.calls import unheard
 from doctor.causes import CAUSES
 from doctor.changes import Change
 from doctor.evidence import GAIN, MEANT, Evidence, NotRun, Symptom
+from doctor.plots import outcome, picture
 from doctor.report import Check, Finding, Outcome, Report
 from doctor.rules import RULES, Rule
 from doctor.sandbox import LONGEST, Interventions
@@ -130,7 +131,10 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
         text = f"{symptom.evidence}; {text}" if text else symptom.evidence
         if not is_finding:
             return Check(rule.cause, Outcome.NOTE, text)
-        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change, gain)
+        shown = picture(rule.cause, evidence)
+        if change:
+            shown += outcome(scores(change, rule, evidence.interventions))
+        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change, gain, shown)
 
     if symptom.certain:
         return result(True, "")
@@ -148,6 +152,12 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
     if change is None:
         return result(False, "its fix does not help")
     return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change, gain)
+
+
+def scores(change: Change, rule: Rule, trials: Interventions) -> dict[str, float]:
+    """Return the scores of the watched model, of a copy trained anew, and of one trained with the change."""
+    compared = {"the model as it is": None, "trained anew": Change(), f"with {change}": change}
+    return {text: trials.score(by, rule.recall) for text, by in compared.items()}
 
 
 def prove(rule: Rule, trials: Interventions, needs: float) -> tuple[Change | None, float]:

@@ -386,8 +386,8 @@ def some(values: Tensor) -> Tensor:
 
 
 def unwrapped(optimizer) -> torch.optim.Optimizer:
-    """Return an optimizer, or the one within an object that sets its rate; raises TypeError where there is none."""
-    for candidate in (optimizer, *getattr(optimizer, "__dict__", {}).values()):
+    """Return the optimizer within an object that passes steps on, or the object; raises TypeError where it is none."""
+    for candidate in (*getattr(optimizer, "__dict__", {}).values(), optimizer):
         if isinstance(candidate, torch.optim.Optimizer):
             return candidate
     raise TypeError(f"{type(optimizer).__name__} is no optimizer, and holds none: give one of torch.optim.")
