@@ -19,6 +19,7 @@ from doctor.causes import CAUSES as VOCABULARY
 from doctor.changes import Change
 from doctor.diagnose import find_symptoms
 from doctor.evidence import Evidence, Symptom
+from doctor.measure import as_drawn
 from doctor.rules import RULES
 from doctor.sandbox import Interventions
 
@@ -455,11 +456,49 @@ def test_a_saved_report_is_one_page_that_replaces_the_older_one(tmp_path):
     page = report.save(tmp_path / "report.html")
     text = page.read_text(encoding="utf-8")
     assert "softmax-before-loss" in text and report.findings[0].fix in text
+    assert VOCABULARY["softmax-before-loss"].code in text and "<svg" in text and "Not judged" in text
     assert not any(part in text for part in ("http", "src=", "<link"))
     Run().go().report().save(page)
     assert "No finding." in page.read_text(encoding="utf-8") and [*tmp_path.iterdir()] == [page]
     with pytest.raises(OSError):
         report.save(tmp_path / "missing" / "report.html")
+
+
+def test_a_page_shows_what_the_experiment_came_to():
+    report = BROKEN["lr-too-low"]().report()
+    assert all(text in report.findings[0].pictures for text in ("|change| / |weight|", "trained anew", "with rate x"))
+
+
+class NoGradients(nn.Sequential):
+    @torch.no_grad()
+    def forward(self, x):
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_first_layers_without_gradients_are_a_finding_where_they_are_random_still(pretrained):
+    """A backbone that somebody has trained may be left as it is, one that nobody has trained may not."""
+    body, head = NoGradients(nn.Flatten(), nn.Linear(64, 24), nn.ReLU()), nn.Linear(24, CLASSES)
+    if pretrained:
+        nn.init.normal_(body[1].weight, std=0.1)
+    report = Run(nn.Sequential(body, head)).go().report()
+    assert [finding.cause for finding in report.findings] == ([] if pretrained else ["graph-cut"])
+    assert "graph-cut" in {check.cause for check in report.checks_with(Outcome.NOTE)} or not pretrained
+
+
+def test_weights_as_drawn_are_told_from_trained_ones():
+    layers = [nn.Linear(10, 20), nn.Conv2d(3, 8, 3), nn.Embedding(50, 8), nn.Linear(64, 24)]
+    assert all(as_drawn(layer.weight) for layer in layers)
+    assert not any(as_drawn(0.1 * torch.randn(20, 10) + 0.02 * torch.rand(20, 10)) for _ in range(20))
+    assert not as_drawn(torch.rand(2, 2))
+
+
+def test_weights_that_are_copied_and_put_back_are_in_order():
+    class Kept(nn.Sequential):
+        def state_dict(self, *args, **kwargs):
+            return copy.deepcopy(super().state_dict(*args, **kwargs))
+
+    assert Run(Kept(*mlp()), restore=True).go().report().healthy
 
 
 def test_impaired_without_a_cause_is_said():

@@ -19,7 +19,7 @@ FUNCTION, MEDIAN = 40, 12  # lines, from `def` to the end, docstring and blank l
 # What a part may import of the project, beside itself.
 ARROWS = {
     "helpers": {"doctor.measure"},
-    "doctor": 4491set(),
+    "doctor": set(),
     "benchmarks": {"doctor", "helpers"},
     "submission.py": {"helpers.session"},
 }
