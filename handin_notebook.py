@@ -3,6 +3,7 @@
 A fault is a sentence that says what to do. In a page pictures and movies are part of the file and formulas are MathML.
 """
 
+import functools
 import html
 import logging
 import re
@@ -23,16 +24,17 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
 # A cell that should have outputs: it prints, or ends with a variable.
 SHOWING = re.compile(r"(?m)^(print|display|claim|summary|session\.describe)\(|^[\w.]+(\[[^=\n]*\])?\s*\Z")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 VERDICT = re.compile(r"(?m)^(holds|FAILS|not judged \(.*?\)): (.+): \S+ \(at (?:least|most) .*\)$")  # of helpers.claims
 SUMMARY = re.compile(r"(?m)^(\d+) of (\d+) hold\b")
 # A path on the author's machine or drive; but not a file of IPython's, by which warnings name a cell on any machine.
 PRIVATE = re.compile(
-    r"(?<![\w./+\-}\])])(?!/tmp/ipy)(file://)?("
+    r"(?<![\w./+?\-}\])])(?!/tmp/ipy)(file://)?("
     r"/(\w*home\w*|\w*scratch\w*|[Uu]sers?|root|tmp|mnt|media|private|Volumes|var/folders|workspaces?|work|cluster"
-    r"|lustre|gpfs|beegfs|nfs|afs|u|p|projects?|storage|export"
+    r"|dss|lustre|gpfs|beegfs|nfs|afs|u|p|projects?|storage|export"
     r"|content/g?drive/(My ?Drive|Shared ?drives|Othercomputers))/[\w.-]"
     r"|[A-Za-z]:[\\/]+\w{2}|\\\\[\w.-]{2,}\\+\w[\w$]"
-    r")[^\s'\"<>)&]*"
+    r")[^\s'\"<>)&]*(?<![.,:;])"
 )
 SECRET = re.compile(
     r"(?<![A-Za-z0-9])(gh[oprsu]_\w{30,}|github_pat_\w{22,}|glpat-[\w-]{20,}|hf_[A-Za-z0-9]{30,}|sk-[\w-]{20,}"
@@ -120,7 +122,7 @@ def cell_faults(cell: nbformat.NotebookNode) -> Iterator[str]:
     for output in outputs:
         if output.output_type == "error":
             yield f"ends with {output.ename}: mend it, {RUN_AGAIN}."
-        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+        if WIDGET in output.get("data", {}):
             yield "shows a widget, which is dead in a saved notebook: print instead."
     metadata = [cell.metadata, *(output.get("metadata", {}) for output in outputs)]
     yield from search({
@@ -249,13 +251,19 @@ def to_html(notebook: nbformat.NotebookNode, title: str) -> str:
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"  # nbformat draws one at random where a cell has none
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            data.pop(WIDGET, None)  # dead in a page
             if "image/gif" in data:  # which the exporter drops
                 data["text/html"] = f'<img src="data:image/gif;base64,{data["image/gif"]}">'
             if "text/latex" in data:  # which it leaves to MathJax
                 data.setdefault("text/markdown", data["text/latex"])
-    notebook.metadata.pop("widgets", None)  # dead in a page, and Colab leaves half of them
+    notebook.metadata.pop("widgets", None)  # Colab leaves half of them
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # it warns of pictures without a description
-    return Exporter(raw_template=TEMPLATE).from_notebook_node(notebook, {"metadata": {"name": title}})[0]
+    return exporter().from_notebook_node(notebook, {"metadata": {"name": title}})[0]
+
+
+@functools.cache  # the first page takes most of its time for the template
+def exporter() -> HTMLExporter:
+    return Exporter(raw_template=TEMPLATE)
 
 
 class Exporter(HTMLExporter):

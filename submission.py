@@ -32,7 +32,7 @@ GROUP_SIZE = 3  # at most
 MOVIE_FRAMES = 100  # one for each batch
 LIMIT = 20  # MB a file: Moodle takes the smallest of several limits, of which 20 MB is a common one
 LONGEST_PATH = 80  # characters in a zip: Windows opens 260, and Moodle's own folders are long as well
-SHORTEST_FOLDER = 17  # of these for the folder that all else lies in
+SHORTEST_FOLDER = 15  # of these for the folder that all else lies in
 COMPRESSION = 9
 COMMON = (
     "*.py", "requirements.txt", "group.json", "data/README.md", "notebooks/*.py",
@@ -71,7 +71,7 @@ ASSIGNMENTS = {
             *(f"gifs/{name}" for name in GIFS),
         ),
     ),
-    "more": Assignment("Further", (
+    "more": Assignment("More", (
         "05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures",
         "09_gan_failures", "10_memory",
     ), ("runs/kept/0[25679]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*.py", "benchmarks/*.md",
