@@ -39,6 +39,7 @@ COMMON = (
     "helpers/**/*.py", "helpers/*.mplstyle", "helpers/page/*", "doctor/**/*.py",
 )  # fmt: skip
 NOT_IN_ORDER = "_NOT-IN-ORDER"
+WHOLE = "whole"  # a file beside zips that have been written to their end, with their common name and that of each
 
 
 def movie_names() -> list[str]:
@@ -174,10 +175,13 @@ def collect_files(assignment: Assignment, root: Path) -> tuple[dict[str, bytes],
     paths = [path for pattern in patterns for path in sorted(root.glob(pattern)) if is_wanted(path)]
     for path in dict.fromkeys([*paths, *shown]):
         name = path.relative_to(root).as_posix()
-        if path.resolve() == root.resolve() / name:
-            files[name] = path.read_bytes()
-        else:
-            faults.append(f"{name} is a link, or in a folder that is one, and not packed: put the file itself there.")
+        try:
+            if path.resolve() == root.resolve() / name:
+                files[name] = path.read_bytes()
+            else:
+                faults.append(f"{name} is a link, or in a folder that is one, not packed: put the file itself there.")
+        except OSError as error:
+            faults.append(f"{name} cannot be read ({error.strerror}): close what holds it, or allow reading it.")
     return files, [*faults, *file_faults(files)]
 
 
@@ -236,24 +240,26 @@ def write_zips(name: str, parts: list[dict[str, bytes]], to: Path) -> list[Path]
     Raises session.CannotSave where the disk is full or the folder read-only, and then leaves it as it was.
     """
     numbers = [f"_{number}-of-{len(parts)}" for number in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
-    earlier = re.compile(rf"{name}({NOT_IN_ORDER})?(_\d+-of-\d+)?\.zip")  # what is in order also replaces what was not
     with session.saving(to):
         to.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=to, prefix=f".packing-{os.getpid()}-") as folder:
-            paths = [Path(folder) / f"{name}{number}.zip" for number in numbers]
-            for path, files in zip(paths, parts, strict=True):
-                write_zip(path, files)
-            return place_zips(paths, [path for path in to.iterdir() if earlier.fullmatch(path.name)], to)
+            names = [f"{name}{number}.zip" for number in numbers]
+            for inner, files in zip(names, parts, strict=True):
+                write_zip(Path(folder) / inner, files)
+            (Path(folder) / WHOLE).write_text("\n".join([name, *names]))
+            return place_zips(Path(folder), to)
 
 
-def place_zips(paths: list[Path], earlier: list[Path], to: Path) -> list[Path]:
-    """Move zips into a folder and remove the earlier ones, or leave all as it was; return where they are."""
-    before = {path: path.read_bytes() for path in earlier}
+def place_zips(folder: Path, to: Path) -> list[Path]:
+    """Move zips into another folder in place of those packed earlier, or leave it as it was; return where they are."""
+    name, *names = (folder / WHOLE).read_text().splitlines()
+    earlier = re.compile(rf"{name}({NOT_IN_ORDER})?(_\d+-of-\d+)?\.zip")  # what is in order also replaces what was not
+    before = {path: path.read_bytes() for path in to.iterdir() if earlier.fullmatch(path.name)}
     placed = []
     try:
-        for path in paths:
+        for path in (folder / inner for inner in names if (folder / inner).exists()):  # a killed run has moved some
             placed.append(path.replace(to / path.name))
-        for path in before.keys() - set(placed):
+        for path in before.keys() - {to / inner for inner in names}:
             path.unlink(missing_ok=True)  # another process may have packed the same
     except OSError:  # one of them is open elsewhere
         for path in placed:
@@ -261,16 +267,19 @@ def place_zips(paths: list[Path], earlier: list[Path], to: Path) -> list[Path]:
         for path in (path for path in before if not path.exists()):
             path.write_bytes(before[path])
         raise
-    return placed
+    return [to / inner for inner in names]
 
 
 def clear_leftovers(to: Path) -> None:
-    """Remove what killed runs have begun to pack; what another run is at stays."""
+    """Remove what killed runs have begun to pack, and put in place what was whole; what another run is at stays."""
     for folder in to.glob(".packing-*"):
         process = folder.name.split("-")[1]
-        if not process.isdecimal() or int(process) == os.getpid() or not psutil.pid_exists(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)
-            print(f"Removed {session.shown(folder)}, which a run that did not end has left.")
+        if process.isdecimal() and int(process) != os.getpid() and psutil.pid_exists(int(process)):
+            continue
+        with contextlib.suppress(OSError):
+            place_zips(folder, to)  # killed between two parts, it would leave a new one beside old ones
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"Removed {session.shown(folder)}, which a run that did not end has left.")
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> None:
@@ -291,7 +300,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, default=session.ROOT / "handin", help="folder of the zips (handin)")
     parser.add_argument("--anyway", action="store_true", help="pack in spite of faults; the zip then says so")
     given = parser.parse_intermixed_args(arguments)  # options may also stand before the assignments
-    sys.stdout.reconfigure(errors="replace")  # a notebook may hold signs that a console lacks
+    with contextlib.suppress(AttributeError):  # of what stands in for a console
+        sys.stdout.reconfigure(errors="replace")  # a notebook may hold signs that a console lacks
     if given.command == "pack":
         clear_leftovers(given.to)
     keys = ASSIGNMENTS if "all" in given.which else given.which

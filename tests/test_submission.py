@@ -625,6 +625,22 @@ def test_a_kill_leaves_the_old_zip_and_nothing_that_looks_like_one(bundle, comma
     assert zips_in(bundle / "handin") == before and not left.exists()
 
 
+def test_a_kill_between_two_parts_is_made_good(bundle, command, monkeypatch, tmp_path):
+    large_files(bundle)
+    command("pack", "1", "--limit", "0.5")
+    large_files(bundle)
+    command("pack", "1", "--limit", "0.5", "--to", tmp_path / "whole")
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, to: os._exit(9) if "_2-of-" in path.name else replace(path, to))
+    if (child := os.fork()) == 0:
+        command("pack", "1", "--limit", "0.5")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    monkeypatch.setattr(Path, "replace", replace)
+    (bundle / "group.json").unlink()
+    assert "Nothing was written" in command("pack", "1")[1]
+    assert zips_in(bundle / "handin") == zips_in(tmp_path / "whole")
+
+
 def test_what_another_run_is_at_is_not_cleared(bundle, command):
     write(bundle / "handin" / f".packing-{psutil.Process().ppid()}-x" / "part")
     write(bundle / "handin" / ".packing-of-old" / "part")
