@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-import submission
 from docs.pictures.extract import marked_figures
 from doctor.__main__ import main
 from helpers import session
@@ -187,7 +186,3 @@ def test_the_readme_shows_the_report_of_its_ten_lines(run_example):
     assert dots and not rest
     assert re.sub(r"\d+\.\d+", "#", run_example(example)).startswith(beginning)
     assert len([line for line in example.splitlines() if line]) <= 10
-
-
-def test_the_page_on_handing_in_names_the_limit():
-    assert f"above {submission.LIMIT} MB (`--limit`)" in PAGES["docs/hand_in.md"]
