@@ -90,13 +90,14 @@ def test_links_lead_to_files():
 
 def test_pictures_are_those_of_the_notebooks():
     marked = dict(marked_figures())
-    shown = {path.parent / name for path in PATHS for name in re.findall(r"!\[.*?\]\((.*?)\)", PAGES[page_of(path)])}
+    shown = {
+        (ROOT / page).parent / name for page, text in PAGES.items() for name in re.findall(r"!\[.*?\]\((.*?)\)", text)
+    }
     assert marked.keys() == {path for path in shown if path.name != "gallery.png" and path.suffix == ".png"}
     assert [path.name for path, content in marked.items() if path.read_bytes() != content] == []
-
-
-def page_of(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    notebooks = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "notebooks").glob("*.ipynb"))
+    unused = {path.name for path in (ROOT / "docs" / "pictures").glob("*.png") if path not in shown}
+    assert [name for name in unused if name not in notebooks] == []
 
 
 def test_benchmarks_have_their_command_and_figures_in_their_table():
