@@ -167,7 +167,10 @@ def prove(rule: Rule, trials: Interventions, needs: float) -> tuple[Change | Non
     `needs` is positive, and a part of what is missing has to be won: many a change is good for a few points.
     """
     best, gain, margin = None, 0.0, GAIN * LONGEST / trials.steps
-    needs = max(GAIN, needs, MISSING * (1 - trials.score(None, rule.recall)) if needs else 0.0)
+    missing = 1 - trials.score(None, rule.recall)
+    needs = max(GAIN, needs, MISSING * missing if needs else 0.0)
+    if missing <= needs:
+        return None, 0.0  # not even a perfect score would win
     for change in rule.proofs:
         if (won := trials.gain(change, rule.recall)) > max(needs, gain + margin):
             best, gain = change, won

@@ -97,16 +97,13 @@ class Report:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return self._html(pictures=False)
-
-    def _html(self, pictures: bool) -> str:
         html = [f"<p><b>{escape(self.headline)}</b></p>"]
         for f in self.findings:
             where = f" at <code>{escape(f.layer)}</code>" if f.layer else ""
             html.append(f"<p><b>{f.cause}</b>{where}, from step {f.step} on<br>{escape(f.evidence)}.<br>")
             code = CAUSES[f.cause].code
             html.append(f"<i>Fix:</i> {escape(f.fix)}</p>" + (f"<pre>{escape(code)}</pre>" if code else ""))
-            html += [f.pictures] if pictures else []
+            html.append(f.pictures)
         skipped = ", ".join(check.cause for check in self.checks_with(Outcome.SKIPPED))
         html += [f"<p>Not judged, for reasons that the table below names: {skipped}.</p>"] if skipped else []
         html += [f"<p>Not watched: {escape(error)}</p>" for error in self.not_watched]
@@ -122,7 +119,7 @@ class Report:
         path = Path(path)
         unfinished = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            unfinished.write_text(PAGE.format(body=self._html(pictures=True)), encoding="utf-8")
+            unfinished.write_text(PAGE.format(body=self._repr_html_()), encoding="utf-8")
             os.replace(unfinished, path)
         finally:
             unfinished.unlink(missing_ok=True)
