@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from doctor.calls import BACKWARD, LONGER, LOSSES
+from doctor.calls import BACKWARD, LONGER, LOSSES, exporting
 from doctor.graph import leaves
 from doctor.measure import by_class, class_labels, norms
 from doctor.records import (
@@ -48,9 +48,6 @@ def _safely(method):
             self._end_pass()
 
     return guarded
-
-
-exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 has none
 
 
 class Hook:
