@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import platform
+import tempfile
 import time
 import zipfile
 import zlib
@@ -87,9 +89,9 @@ def check_saving(path: Path) -> None:
 
 @contextlib.contextmanager
 def alone_with(path: Path, waiting: str) -> Iterator[None]:
-    """Let one process at a time into the block with the file `path`; another one prints `waiting` and waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:  # closing it, also by a kill, ends the lock
+    """Let one process of a user and machine at a time into the block of `path`; another prints `waiting` and waits."""
+    name = hashlib.sha256(f"{Path.home()} {path.absolute()}".encode()).hexdigest()[:16]
+    with open(Path(tempfile.gettempdir()) / f"{name}.lock", "ab") as file:  # closing it, by a kill too, ends the lock
         if not _locked(file):
             print(waiting, flush=True)
             while not _locked(file):
