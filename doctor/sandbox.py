@@ -169,7 +169,7 @@ class Interventions:
     """Trainings of copies on a part of the probe (inputs (N, ...), targets (N, ...)), scored on the rest of it.
 
     The score is the accuracy, with `recall` its mean over classes; where samples have no classes, the share of the loss
-    of the best constant prediction that is gone, at least -1. Raises ValueError for fewer than LEAST samples, or no two
+    of the best constant prediction that is gone, at least 0. Raises ValueError for fewer than LEAST samples, or no two
     tensors of the same length.
     """
 
@@ -224,14 +224,14 @@ class Interventions:
         return (torch.stack([right[labels == c].mean() for c in labels.unique()]) if recall else right).mean().item()
 
     def _skill(self, outputs: Tensor, on: Data) -> float:
-        """Return the share of the loss of the best constant prediction that is gone, from -1 to 1."""
+        """Return the share of the loss of the best constant prediction that is gone, 0 where the loss is larger."""
         if not outputs.isfinite().all():
-            return -1.0
+            return 0.0
         if id(on) not in self._constants:
             self._constants[id(on)] = loss_of_constant(self.watch.plain_loss, [(outputs, on.targets)])
         constant, loss = self._constants[id(on)], self.watch.plain_loss(outputs, on.targets).mean().item()
         skill = (constant - loss) / max(abs(constant), 1e-12)
-        return min(1.0, max(-1.0, skill)) if math.isfinite(skill) else -1.0
+        return min(1.0, max(0.0, skill)) if math.isfinite(skill) else 0.0
 
     def outputs(self, change: Change | None, on: Data, training: bool = False) -> Tensor:
         """Return what a copy trained with the change gives for the held part or test data, the model itself for any."""

@@ -12,7 +12,7 @@ from helpers import session
 ROOT = session.ROOT
 
 # Lines of a part in all; beyond them a change has to take something away.
-BUDGETS = {"helpers": 2555, "doctor": 4167, "submission.py": 350}
+BUDGETS = {"helpers": 2555, "doctor": 4491, "submission.py": 350}
 MODULE = 400  # lines
 FUNCTION, MEDIAN = 40, 12  # lines, from `def` to the end, docstring and blank lines included
 

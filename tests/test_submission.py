@@ -290,8 +290,9 @@ def large_files(root, count=4):
         (root / "helpers" / f"{number}.bin").write_bytes(os.urandom(300_000))
 
 
-def test_the_readme_names_the_limit():
-    assert f"above {submission.LIMIT} MB (`--limit`)" in (session.ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_handing_in_names_the_limit():
+    page = session.ROOT / "docs" / "hand_in.md"
+    assert f"above {submission.LIMIT} MB (`--limit`)" in page.read_text(encoding="utf-8")
 
 
 def test_parts_stay_below_the_limit_and_together_hold_everything(bundle, command, tmp_path):

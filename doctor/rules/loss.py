@@ -10,6 +10,19 @@ from doctor.evidence import CLASSES, LOSS, Evidence, NotRun, Symptom, close, is_
 from doctor.measure import function_name
 
 
+def class_weights_wrong(evidence: Evidence) -> Symptom | None:
+    """The loss gives frequent classes larger weights, and rare ones smaller weights, than it gives on average."""
+    weight = getattr(evidence.watch.plain_loss, "weight", None)
+    counts = evidence.class_counts
+    if not isinstance(weight, torch.Tensor) or max(counts, default=0) >= len(weight) or len(counts) < 2:
+        raise NotRun("It judges weights of classes in the loss.")
+    shares = torch.tensor([float(counts[c]) for c in range(len(weight))])
+    if weight.max() > 1.5 * weight.min() and torch.corrcoef(torch.stack([shares, weight.float().cpu()]))[0, 1] > 0.5:
+        most = int(shares.argmax())
+        text = f"class {most}, the most frequent one, has weight {weight[most]:.3g}, others {weight.min():.3g} and more"
+        return Symptom(text, 0)
+
+
 def loss_sign(evidence: Evidence) -> Symptom | None:
     """What the loop drives up is lower where outputs are right, or what it drives down is higher there."""
     maximized = any(group.get("maximize") for group in evidence.watch.optimizer.param_groups)
