@@ -145,7 +145,7 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
     if not (rule.proofs and evidence.interventions):
         return result(evidence.impaired, evidence.impaired or "yet it learns")
     try:
-        change, gain = prove(rule, evidence.interventions, 0.0 if evidence.impaired else symptom.needs)
+        change, gain = prove(rule, evidence.interventions, GAIN if evidence.impaired else symptom.needs)
     except Exception as error:  # whatever a model may need that a copy and a probe do not give
         text = f"its experiment stopped with {type(error).__name__}: {error}"
         return result(evidence.impaired, shorten(text, 200, placeholder=" ..."))
@@ -160,15 +160,15 @@ def scores(change: Change, rule: Rule, trials: Interventions) -> dict[str, float
     return {text: trials.score(by, rule.recall) for text, by in compared.items()}
 
 
-def prove(rule: Rule, trials: Interventions, needs: float) -> tuple[Change | None, float]:
+def prove(rule: Rule, trials: Interventions, needs: float | None) -> tuple[Change | None, float]:
     """Return the experiment that wins most, and its gain; what makes it worse ends the search, as more of it would.
 
-    It has to win more while there are few steps: what only learns faster is then ahead, too. Where the model learns,
-    `needs` is positive, and a part of what is missing has to be won: many a change is good for a few points.
+    It has to win more while there are few steps: what only learns faster is then ahead, too. `needs`: of the score;
+    None: a part of what is missing, as many a change is good for a few points.
     """
     best, gain, margin = None, 0.0, GAIN * LONGEST / trials.steps
     missing = 1 - trials.score(None, rule.recall)
-    needs = max(GAIN, needs, MISSING * missing if needs else 0.0)
+    needs = max(GAIN, MISSING * missing if needs is None else needs)
     if missing <= needs:
         return None, 0.0  # not even a perfect score would win
     for change in rule.proofs:

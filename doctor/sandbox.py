@@ -165,6 +165,21 @@ def loss_of(model: nn.Module, loss_fn, inputs: Tensor, targets: Tensor) -> float
         return float(loss_fn(model(inputs), targets))
 
 
+class Direction:
+    """Whether a watched loop drives its loss down or up."""
+
+    def __init__(self, watch):
+        scales = [p.scale for p in watch.passes if p.scale is not None]
+        self.loss_fn = watch.plain_loss
+        self.differentiated = -1.0 if 2 * sum(scale < 0 for scale in scales) > len(scales) else 1.0  # times the loss
+        maximizes = any(group.get("maximize") for group in watch.optimizer.param_groups)
+        self.sign = -self.differentiated if maximizes else self.differentiated  # -1: up
+
+    def minimized(self, outputs: Tensor, targets) -> Tensor:
+        """Return the loss, or minus what the loop maximizes."""
+        return self.sign * self.loss_fn(outputs, targets)
+
+
 class Interventions:
     """Trainings of copies on a part of the probe (inputs (N, ...), targets (N, ...)), scored on the rest of it.
 
@@ -174,7 +189,7 @@ class Interventions:
     """
 
     def __init__(self, watch, probe, test=None):
-        self.watch, passes = watch, watch.passes
+        self.watch, self.direction, passes = watch, Direction(watch), watch.passes
         sizes = [p.size for p in passes if p.size is not None]
         self.batch = int(np.median(sizes)) if sizes else BATCH
         self.steps = min(max(1, watch.count["steps"], watch.count["losses"]), LONGEST)
@@ -228,8 +243,8 @@ class Interventions:
         if not outputs.isfinite().all():
             return 0.0
         if id(on) not in self._constants:
-            self._constants[id(on)] = loss_of_constant(self.watch.plain_loss, [(outputs, on.targets)])
-        constant, loss = self._constants[id(on)], self.watch.plain_loss(outputs, on.targets).mean().item()
+            self._constants[id(on)] = loss_of_constant(self.direction.minimized, [(outputs, on.targets)])
+        constant, loss = self._constants[id(on)], self.direction.minimized(outputs, on.targets).mean().item()
         skill = (constant - loss) / max(abs(constant), 1e-12)
         return min(1.0, max(0.0, skill)) if math.isfinite(skill) else 0.0
 
@@ -264,9 +279,11 @@ class Interventions:
         if change.samples == "permuted":
             targets = targets[torch.randperm(len(targets))]
 
+        sign = self.direction.sign if change.optimizer == "Adam" else self.direction.differentiated
+
         def loss_fn(outputs, targets):
             by_labels = change.loss == "cross entropy" and are_classes(outputs, labels := class_labels(targets))
-            loss = cross_entropy(outputs, labels) if by_labels else self.watch.plain_loss(outputs, targets)
+            loss = cross_entropy(outputs, labels) if by_labels else sign * self.watch.plain_loss(outputs, targets)
             return loss / {"mean": len(targets), "mean of outputs": outputs.numel()}.get(change.loss, 1)
 
         model.train()

@@ -252,7 +252,7 @@ def read(run_dir: str | Path) -> dict[str, Series]:
     """
     files = _event_files(run_dir)
     if not files:
-        raise FileNotFoundError(f"There is no run in {run_dir}: give the folder that holds events.out.tfevents....")
+        raise FileNotFoundError(f"There is no run in {run_dir}: give the folder that holds a file of tfevents.")
     found: dict[str, list[tuple[int, object]]] = defaultdict(list)
     for event in (event for path in files for event in _events(path)):
         for value in event.summary.value:
@@ -268,7 +268,7 @@ def read(run_dir: str | Path) -> dict[str, Series]:
 
 
 def _event_files(run_dir: str | Path) -> list[Path]:
-    return sorted(Path(run_dir).glob("events.out.tfevents.*"))
+    return sorted(Path(run_dir).glob("*tfevents.*"))  # TensorBoard asks for no more than this word
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -9,6 +9,7 @@ from zipfile import ZipFile
 import pytest
 
 import submission
+from handin_notebook import Page
 from helpers import session
 
 NOTEBOOK = session.ROOT / "notebooks" / "01_low_level_mlp.ipynb"
@@ -44,7 +45,7 @@ def zipped(tmp_path_factory):
     """Pack Assignment 1 as it is, but for its page."""
     folder = tmp_path_factory.mktemp("zip")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submission, "render_html", lambda path: b"")
+        patch.setattr(submission, "make_page", lambda path, root: Page())
         submission.main(["pack", "1", "--anyway", "--to", str(folder)])
     [path] = folder.glob("*.zip")
     return path
