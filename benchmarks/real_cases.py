@@ -110,7 +110,7 @@ def main(folder: Path, part: str) -> None:
     header = ("case", "accepted", *REPORTS, "fixed program, with data", "score, fixed score")
     note += table(header, case_rows(cases)) + "\n\nCases, and the rule that draws them: cases/RULE.md."
     title = f"Real bugs and sound programs, {part}: what the doctor says"
-    write_report(name, title, ("measure", *REPORTS), summary(cases), note)
+    write_report(name, title, ("measure", *REPORTS), summary(cases), note, f"real_cases FOLDER {part}")
     cases.to_csv(Path(__file__).with_name(f"{name}.csv"), index=False, lineterminator="\n")
 
 

@@ -20,9 +20,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
 
 
-def write_report(name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str) -> None:
-    """Print a Markdown table and write it to benchmarks/NAME.md."""
-    lines = [f"# {title}", "", f"`python -m benchmarks.{name}`, {date.today()}: {machine()}", ""]
+def write_report(
+    name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str, command: str = ""
+) -> None:
+    """Print a Markdown table and write it to benchmarks/NAME.md; `command`: the module and what follows, if not NAME."""
+    lines = [f"# {title}", "", f"`python -m benchmarks.{command or name}`, {date.today()}: {machine()}", ""]
     text = "\n".join([*lines, table(header, rows), "", note, ""])
     print(text)
     Path(__file__).with_name(f"{name}.md").write_text(text, encoding="utf-8")
