@@ -23,7 +23,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def write_report(
     name: str, title: str, header: Sequence[str], rows: Sequence[Sequence[str]], note: str, command: str = ""
 ) -> None:
-    """Print a Markdown table and write it to benchmarks/NAME.md; `command`: the module and what follows, if not NAME."""
+    """Print a Markdown table and write it to benchmarks/NAME.md; `command`: module and arguments, if not NAME."""
     lines = [f"# {title}", "", f"`python -m benchmarks.{command or name}`, {date.today()}: {machine()}", ""]
     text = "\n".join([*lines, table(header, rows), "", note, ""])
     print(text)
