@@ -49,16 +49,16 @@ def height(cell, narrow=False) -> float:
 
 
 def text_height(text: str) -> float:
-    """Return the pixels of Markdown; what `details` hide counts as its summary alone."""
-    text = re.sub(r"(?s)<details><summary>(.*?)</summary>.*?</details>", r"\1", text)
-    total = 0.0
+    """Return the pixels of Markdown; what `details` hide does not count."""
+    text, folded = re.subn(r"(?s)<details>.*?</details>", "", text)
+    total = 16.0 * folded
     for block in re.split(r"\n\s*\n", text.strip()):
         lines = [line for line in block.splitlines() if not re.fullmatch(r'(<a id="[\w-]+"></a>|[|\s:-]+)', line)]
         if lines and lines[0].startswith("|"):
             total += 12 + sum(row_height(line) for line in lines)
             continue
         for heading in [line for line in lines if line.startswith("#")]:
-            total += {1: 42, 2: 40, 3: 36}.get(len(heading) - len(heading.lstrip("#")), 34)
+            total += {1: 42, 2: 62, 3: 36}.get(len(heading) - len(heading.lstrip("#")), 34)
         lines = [line for line in lines if not line.startswith("#")]
         items = [line for line in lines if re.match(r"\s*([-*]|\d+\.) ", line)]
         parts = lines if items else [" ".join(lines)] * bool(lines)
@@ -87,7 +87,7 @@ def output_height(output, narrow: bool) -> float:
         sizes = [struct.unpack("<HH", base64.b64decode(start)[6:10]) for start in gifs]
         return max(high * min(1, WIDE / len(gifs) / width) for width, high in sizes) + 5
     if rows := html.count("<tr"):
-        return 30 + (17.5 if narrow else 28.5) * rows
+        return 12 + (17.5 if narrow else 28.5) * rows
     if html:  # colored code, or a style alone
         return 15 * re.sub("(?s)<style>.*?</style>", "", html).count("\n")
     lines = "".join(data["text/plain"]).rstrip("\n").split("\n")
