@@ -10,31 +10,46 @@ that has a fault, unless told `--anyway`: then the zip says so. Group and names 
 import argparse
 import contextlib
 import itertools
-import logging
+import os
 import re
+import shutil
 import sys
 import tempfile
 import unicodedata
-import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-import nbformat
-from nbconvert import HTMLExporter
+import psutil
 from PIL import Image
 
+from handin_notebook import make_page, notebook_faults, search, source_text
 from helpers import session
 
 GROUP_SIZE = 3  # at most
-MOVIES = "gifs/*"  # with their findings
 MOVIE_FRAMES = 100  # one for each batch
 LIMIT = 20  # MB a file: Moodle takes the smallest of several limits, of which 20 MB is a common one
+LONGEST_PATH = 80  # characters in a zip: Windows opens 260, and Moodle's own folders are long as well
+SHORTEST_FOLDER = 15  # of these for the folder that all else lies in
 COMPRESSION = 9
-COMMON = "*.py", "requirements.txt", "group.json", "data/README.md", "notebooks/*.py", "helpers/**/*", "doctor/**/*"
+COMMON = (
+    "*.py", "requirements.txt", "group.json", "data/README.md", "notebooks/*.py",
+    "helpers/**/*.py", "helpers/*.mplstyle", "helpers/page/*", "doctor/**/*.py",
+)  # fmt: skip
 NOT_IN_ORDER = "_NOT-IN-ORDER"
+WHOLE = "whole"  # a file beside zips that have been written to their end, with their common name and that of each
+
+
+def movie_names() -> list[str]:
+    """Return the file names of the 84 movies of sheet 3."""
+    regularizations = ["none", "l2-0.001", "l2-0.01", "l2-0.1", "dropout-0.1", "dropout-0.3", "dropout-0.5"]
+    parts = ("he", "uniform"), ("raw", "standardized"), regularizations, ("bn-none", "bn-before", "bn-after")
+    return ["_".join(choice) + ".gif" for choice in itertools.product(*parts)]
+
+
+GIFS = *movie_names(), "index.csv", "index.html", "findings.txt"
 
 
 @dataclass(frozen=True)
@@ -52,42 +67,21 @@ ASSIGNMENTS = {
     "3": Assignment(
         "Sheet 3",
         ("03_torch_monitor", "04_cifar10_gif_sweep"),
-        ("runs/kept/0[34]-*/**/*", "data/sample/MNIST-*", "data/sample/CIFAR10-*", "benchmarks/mo*.md", MOVIES),
+        (
+            "runs/kept/0[34]-*/**/*", "data/sample/MNIST-*", "data/sample/CIFAR10-*", "benchmarks/mo*.md",
+            *(f"gifs/{name}" for name in GIFS),
+        ),
     ),
-    "more": Assignment("Further notebooks", (
+    "more": Assignment("More", (
         "05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures",
         "09_gan_failures", "10_memory",
-    ), ("runs/kept/0[25679]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*", "docs/*/*-05-*")),
+    ), ("runs/kept/0[25679]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*.py", "benchmarks/*.md",
+        "benchmarks/*.csv", "docs/*/*-05-*")),
 }  # fmt: skip
-
-RUN_AGAIN = "restart the kernel, run all cells and save it with its outputs"
-# A cell that should have outputs: it prints, or ends with a variable.
-SHOWING = re.compile(r"(?m)^(print|display|claim|summary|session\.describe)\(|^[\w.]+(\[[^=\n]*\])?\s*\Z")
-# A path on the author's machine; but not a file of IPython's, by which warnings name a cell on any machine.
-PRIVATE = re.compile(
-    r"(?<![\w./+-])(?!/tmp/ipy)(file://)?(/(home|Users|root|tmp|mnt|media|private|Volumes|var/folders|workspaces)/[\w.-]"
-    r"|[A-Z]:[\\/]+\w)[^\s'\"<>)&]*"
-)
 
 
 class SubmissionError(ValueError):
-    """A notebook cannot be read, or a file does not fit into an upload; the message says what to do."""
-
-
-def read_notebook(path: Path) -> nbformat.NotebookNode:
-    """Return a notebook; raises SubmissionError with a sentence that says what to do."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nbformat mends small faults, and says so
-            notebook = nbformat.read(path, as_version=4)
-            nbformat.validate(notebook, relax_add_props=True)  # Colab adds properties of its own
-    except OSError as error:
-        how = "put it into notebooks/, under this name, and close other programs that hold it"
-        raise SubmissionError(f"it is missing or cannot be read ({error.strerror}): {how}.") from error
-    except Exception as error:  # of many kinds, from what is no JSON to what is no notebook
-        how = "put back the one that came with the bundle, run it and save it"
-        raise SubmissionError(f"it is no notebook, or half of one: {how}.") from error
-    return notebook
+    """A file does not fit into an upload; the message says what to do."""
 
 
 def find_faults(assignment: Assignment, root: Path) -> list[str]:
@@ -96,9 +90,8 @@ def find_faults(assignment: Assignment, root: Path) -> list[str]:
     owner = None if faults else session.signature(*session.read_group(root))
     for path in (root / "notebooks" / f"{name}.ipynb" for name in assignment.notebooks):
         faults += [f"{path.name}: {fault}" for fault in notebook_faults(path, owner)]
-    if MOVIES in assignment.files:
+    if "gifs/index.html" in assignment.files:
         faults += [*movie_faults(root / "gifs"), *findings_faults(root / "gifs" / "findings.txt", owner)]
-        faults += ["gifs/index.html is missing: run 04_cifar10_gif_sweep."] * (not (root / "gifs/index.html").is_file())
     return faults
 
 
@@ -119,71 +112,16 @@ def group_faults(root: Path) -> Iterator[str]:
         yield f"group.json has {len(names)} names: a group has {GROUP_SIZE} at most."
 
 
-def notebook_faults(path: Path, owner: str | None) -> Iterator[str]:
-    """Yield what a saved notebook should not be handed in with; `owner`: the line that must be in it."""
-    if copies := sorted(copy.name for copy in path.parent.glob(f"{path.stem}*.ipynb") if copy != path):
-        yield f"beside it lies {copies[0]}: keep the one that is to be handed in, under the name {path.name}."
-    try:
-        notebook = read_notebook(path)
-    except SubmissionError as error:
-        yield str(error)
-        return
-    if notebook.metadata.get("colab", {}).get("private_outputs"):
-        yield 'Colab leaves its outputs out: untick "omit code cell output" in Edit > Notebook settings, and run it.'
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
-        yield f"it was not saved after a whole run in order: {RUN_AGAIN}."
-    if silent := [str(i) for i, cell in enumerate(cells, 1) if not cell.outputs and SHOWING.search(cell.source)]:
-        how = f'{RUN_AGAIN}, or end with ";" what is meant to show nothing'
-        yield f"nothing is shown by code cell {', '.join(silent)}: {how}."
-    for i, cell in enumerate(cells, 1):
-        yield from (f"code cell {i} {fault}" for fault in output_faults(cell.outputs))
-    yield from text_faults("\n".join(output_text(output) for cell in cells for output in cell.outputs), owner)
-
-
-def output_faults(outputs: list[nbformat.NotebookNode]) -> Iterator[str]:
-    """Yield what is wrong with the outputs of a code cell."""
-    for output in outputs:
-        if output.output_type == "error":
-            yield f"ends with {output.ename}: mend it, {RUN_AGAIN}."
-        if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
-            yield "shows a widget, which is dead in a saved notebook: print instead."
-        if path := PRIVATE.search(output_text(output)):
-            how = "print less, or mend what a warning says"
-            yield f"shows {path[0]}, which is of your own machine: {how}, and {RUN_AGAIN}."
-
-
-def output_text(output: nbformat.NotebookNode) -> str:
-    """Return all text of an output, and not the bytes of a picture."""
-    texts = [str(data) for kind, data in output.get("data", {}).items() if not kind.startswith("image/")]
-    return "\n".join([output.get("text", ""), *texts, *output.get("traceback", [])])
-
-
-def text_faults(text: str, owner: str | None) -> Iterator[str]:
-    """Yield what is wrong in the text that a notebook has put out."""
-    if "QUICK=1" in text:
-        yield f"these are the outputs of a quick run: unset QUICK, {RUN_AGAIN}."
-    if "!!! A SAMPLE" in text:
-        yield f"it ran on a sample of the data: see data/README.md for all of them, {RUN_AGAIN}."
-    for claim in dict.fromkeys(re.findall(r"(?m)^FAILS: (.+): \S+ \(.*$", text)):  # the summary repeats them
-        yield f'a claim failed ("{claim}"): the text or the code is wrong, mend it and {RUN_AGAIN}.'
-    if owner and f"{owner}   (from group.json)" not in text:
-        yield f"it does not show group and names of group.json: {RUN_AGAIN} (what lies in executed/ does not count)."
-
-
-def movie_names() -> list[str]:
-    """Return the file names of the 84 movies of sheet 3."""
-    regularizations = ["none", "l2-0.001", "l2-0.01", "l2-0.1", "dropout-0.1", "dropout-0.3", "dropout-0.5"]
-    parts = ("he", "uniform"), ("raw", "standardized"), regularizations, ("bn-none", "bn-before", "bn-after")
-    return ["_".join(choice) + ".gif" for choice in itertools.product(*parts)]
-
-
 def movie_faults(folder: Path) -> Iterator[str]:
     """Yield what is wrong with the movies of sheet 3."""
     names = movie_names()
     if wrong := [name for name in names if count_frames(folder / name) != MOVIE_FRAMES]:
         state = f"are missing or do not have {MOVIE_FRAMES} frames, such as {wrong[0]}"
         yield f"{len(wrong)} of {len(names)} movies {state}: delete those and run 04_cifar10_gif_sweep."
+    if not (folder / "index.html").is_file():
+        yield "gifs/index.html is missing: run 04_cifar10_gif_sweep."
+    if strays := sorted(path.name for path in folder.glob("*") if path.name not in GIFS and not is_litter(path)):
+        yield f"gifs/ holds {', '.join(strays)}, which is no part of the sheet and is not packed: move it elsewhere."
 
 
 def count_frames(path: Path) -> int:
@@ -224,38 +162,59 @@ def zip_name(assignment: Assignment, root: Path) -> str:
     return f"{assignment.title.replace(' ', '-')}_{re.sub(r'[^A-Za-z0-9]+', '-', text).strip('-')}"
 
 
-def collect_files(assignment: Assignment, root: Path, faults: list[str]) -> dict[str, bytes]:
-    """Return the files of an assignment, name -> bytes, the pages and notebooks first."""
-    files = {}
-    if faults:
-        text = "Packed though the check found this:\n\n" + "".join(f"- {fault}\n" for fault in faults)
-        files["NOT_IN_ORDER.txt"] = text.encode()
-    for name in assignment.notebooks:
-        with contextlib.suppress(SubmissionError):  # find_faults reports it
-            files[f"notebooks/{name}.html"] = render_html(root / "notebooks" / f"{name}.ipynb")
-    patterns = [*(f"notebooks/{name}.ipynb" for name in assignment.notebooks), *COMMON, *assignment.files]
-    for path in (path for pattern in patterns for path in sorted(root.glob(pattern)) if is_wanted(path)):
-        files[path.relative_to(root).as_posix()] = path.read_bytes()
-    return files
+def collect_files(assignment: Assignment, root: Path) -> tuple[dict[str, bytes], list[str]]:
+    """Return the files of an assignment, name -> bytes, the pages and notebooks first, and what is wrong with them."""
+    files, faults, shown = {}, [], []
+    names = [f"notebooks/{name}" for name in assignment.notebooks]
+    for name in names:
+        page = make_page(root / f"{name}.ipynb", root)
+        files |= {f"{name}.html": page.content} if page.content else {}
+        faults += [f"{name.partition('/')[2]}.ipynb: {fault}" for fault in page.faults]
+        shown += page.files
+    patterns = [*(f"{name}.ipynb" for name in names), *COMMON, *assignment.files]
+    paths = [path for pattern in patterns for path in sorted(root.glob(pattern)) if is_wanted(path)]
+    for path in dict.fromkeys([*paths, *shown]):
+        name = path.relative_to(root).as_posix()
+        try:
+            if path.resolve() == root.resolve() / name:
+                files[name] = path.read_bytes()
+            else:
+                faults.append(f"{name} is a link, or in a folder that is one, not packed: put the file itself there.")
+        except OSError as error:
+            faults.append(f"{name} cannot be read ({error.strerror}): close what holds it, or allow reading it.")
+    return files, [*faults, *file_faults(files)]
 
 
 def is_wanted(path: Path) -> bool:
-    """Tell whether a file goes into a zip: not what editors, systems, Python and killed runs leave behind."""
-    return path.is_file() and path.suffix != ".pyc" and not path.name.startswith(".") and not path.name.endswith("~")
+    """Tell whether a file goes into a zip, if a pattern fits it."""
+    return path.is_file() and not is_litter(path)
 
 
-def render_html(path: Path) -> bytes:
-    """Return a notebook as a page that holds its pictures and movies; the same notebook gives the same page."""
-    notebook = read_notebook(path)
-    for number, cell in enumerate(notebook.cells):
-        cell.id = f"cell-{number}"  # nbformat draws one at random where a cell has none
-        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
-            if "image/gif" in data:  # which the exporter drops
-                data["text/html"] = f'<img src="data:image/gif;base64,{data["image/gif"]}">'
-    notebook.metadata.pop("widgets", None)  # dead in a page, and Colab leaves half of them
-    logging.getLogger("traitlets").setLevel(logging.ERROR)  # it warns of pictures without a description
-    where = {"metadata": {"path": str(path.parent), "name": path.stem}}
-    return HTMLExporter(embed_images=True).from_notebook_node(notebook, where)[0].encode()
+def is_litter(path: Path) -> bool:
+    """Tell whether editors, systems, Python or killed runs have left this behind, or no zip can hold its name."""
+    name = path.name
+    return name.startswith(".") or name.endswith(("~", ".pyc", "Thumbs.db", "desktop.ini")) or not name.isprintable()
+
+
+def file_faults(files: dict[str, bytes]) -> Iterator[str]:
+    """Yield what is wrong with single files, beside notebooks."""
+    longest = LONGEST_PATH - SHORTEST_FOLDER - 1
+    for name, content in files.items():
+        if len(name) > longest:
+            yield f"{name} has a path of {len(name)} characters, of which {longest} open everywhere: shorten it."
+        if name.endswith((".py", ".md", ".txt", ".json", ".csv")):
+            text = source_text(content.decode(errors="replace"), name.endswith(".py"))
+            yield from (f"{name} {fault}" for fault in search({"has in it": text}))
+
+
+def in_folder(name: str, files: dict[str, bytes], faults: list[str]) -> dict[str, bytes]:
+    """Return the files in a folder of this name, cut so that no path is too long, with the faults before them."""
+    if faults:
+        text = "Packed though the check found this:\n\n" + "".join(f"- {fault}\n" for fault in faults)
+        files = {"NOT_IN_ORDER.txt": text.encode(errors="replace"), **files}
+    room = LONGEST_PATH - 1 - max(map(len, files))
+    folder = name[: max(room, SHORTEST_FOLDER)].rstrip("-_")
+    return {f"{folder}/{inner}": content for inner, content in files.items()}
 
 
 def split_files(files: dict[str, bytes], limit: float) -> list[dict[str, bytes]]:
@@ -281,18 +240,46 @@ def write_zips(name: str, parts: list[dict[str, bytes]], to: Path) -> list[Path]
     Raises session.CannotSave where the disk is full or the folder read-only, and then leaves it as it was.
     """
     numbers = [f"_{number}-of-{len(parts)}" for number in range(1, len(parts) + 1)] if len(parts) > 1 else [""]
-    earlier = re.compile(rf"{name}({NOT_IN_ORDER})?(_\d+-of-\d+)?\.zip")  # what is in order also replaces what was not
     with session.saving(to):
         to.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to, prefix=".packing-") as folder:
-            paths = [Path(folder) / f"{name}{number}.zip" for number in numbers]
-            for path, files in zip(paths, parts, strict=True):
-                write_zip(path, files)
-            placed = [path.replace(to / path.name) for path in paths]
-        for path in set(to.iterdir()) - set(placed):
-            if earlier.fullmatch(path.name):
-                path.unlink(missing_ok=True)  # another process may have packed the same
-    return placed
+        with tempfile.TemporaryDirectory(dir=to, prefix=f".packing-{os.getpid()}-") as folder:
+            names = [f"{name}{number}.zip" for number in numbers]
+            for inner, files in zip(names, parts, strict=True):
+                write_zip(Path(folder) / inner, files)
+            (Path(folder) / WHOLE).write_text("\n".join([name, *names]))
+            return place_zips(Path(folder), to)
+
+
+def place_zips(folder: Path, to: Path) -> list[Path]:
+    """Move zips into another folder in place of those packed earlier, or leave it as it was; return where they are."""
+    name, *names = (folder / WHOLE).read_text().splitlines()
+    earlier = re.compile(rf"{name}({NOT_IN_ORDER})?(_\d+-of-\d+)?\.zip")  # what is in order also replaces what was not
+    before = {path: path.read_bytes() for path in to.iterdir() if earlier.fullmatch(path.name)}
+    placed = []
+    try:
+        for path in (folder / inner for inner in names if (folder / inner).exists()):  # a killed run has moved some
+            placed.append(path.replace(to / path.name))
+        for path in before.keys() - {to / inner for inner in names}:
+            path.unlink(missing_ok=True)  # another process may have packed the same
+    except OSError:  # one of them is open elsewhere
+        for path in placed:
+            path.unlink()
+        for path in (path for path in before if not path.exists()):
+            path.write_bytes(before[path])
+        raise
+    return [to / inner for inner in names]
+
+
+def clear_leftovers(to: Path) -> None:
+    """Remove what killed runs have begun to pack, and put in place what was whole; what another run is at stays."""
+    for folder in to.glob(".packing-*"):
+        process = folder.name.split("-")[1]
+        if process.isdecimal() and int(process) != os.getpid() and psutil.pid_exists(int(process)):
+            continue
+        with contextlib.suppress(OSError):
+            place_zips(folder, to)  # killed between two parts, it would leave a new one beside old ones
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"Removed {session.shown(folder)}, which a run that did not end has left.")
 
 
 def write_zip(path: Path, files: dict[str, bytes]) -> None:
@@ -313,6 +300,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--to", type=Path, default=session.ROOT / "handin", help="folder of the zips (handin)")
     parser.add_argument("--anyway", action="store_true", help="pack in spite of faults; the zip then says so")
     given = parser.parse_intermixed_args(arguments)  # options may also stand before the assignments
+    with contextlib.suppress(AttributeError):  # of what stands in for a console
+        sys.stdout.reconfigure(errors="replace")  # a notebook may hold signs that a console lacks
+    if given.command == "pack":
+        clear_leftovers(given.to)
     keys = ASSIGNMENTS if "all" in given.which else given.which
     return max([hand_in(ASSIGNMENTS[key], given) for key in keys])
 
@@ -320,11 +311,11 @@ def main(arguments: list[str] | None = None) -> int:
 def hand_in(assignment: Assignment, given: argparse.Namespace) -> int:
     """Check one assignment, and pack it if that is asked; return its status."""
     print(f"{assignment.title}: ", end="", flush=True)  # reading and packing take some seconds
-    faults, parts = find_faults(assignment, session.ROOT), []
+    files, faults = collect_files(assignment, session.ROOT)
+    faults, parts = [" ".join(fault.split()) for fault in [*find_faults(assignment, session.ROOT), *faults]], []
     name = zip_name(assignment, session.ROOT) + (NOT_IN_ORDER if faults else "")
-    files = {f"{name}/{inner}": content for inner, content in collect_files(assignment, session.ROOT, faults).items()}
     try:
-        parts = split_files(files, given.limit * 1e6)
+        parts = split_files(in_folder(name, files, faults), given.limit * 1e6)
     except SubmissionError as error:
         faults.append(str(error))
     print("\n- ".join([f"{len(faults)} to mend" if faults else "in order", *faults]))

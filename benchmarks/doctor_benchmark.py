@@ -6,14 +6,17 @@ Beside it, doctor_benchmark.csv has a row for each case, for notebook 07 (`case_
 which cases are drawn and held out is doctor_rule.md.
 """
 
+import itertools
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from benchmarks import doctor_cases, rival_cases
 from benchmarks.faults import FIXES
+from benchmarks.intervals import clustered
 from benchmarks.programs import TEST_IMAGES
 from benchmarks.report import table, write_report
 from benchmarks.rivals import RIVALS
@@ -21,6 +24,7 @@ from doctor import CAUSES
 from helpers import session
 
 HURTS = 0.03  # accuracy that a fault has to take, or it does not count
+DAMAGE = (HURTS, 0.1, 0.3, 1.01)  # bounds of what it takes
 MOMENTS = ("at 2", "at 100", "watching only", "end")  # when the doctor was asked: columns of the causes it named
 EXACT = (  # causes in the loop and in the loss, to be told within two steps
     "gradients-not-zeroed",
@@ -48,18 +52,11 @@ BY_CAUSE = (
 RIVALRY = ("", "right first", "right among three", "any alarm", "healthy runs with an alarm")
 
 
-def interval(right: int, total: int) -> tuple[float, float]:
-    """Return Wilson's interval of 95 % for a share."""
-    z, share, n = 1.96, right / total, total
-    middle, width = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return max(0.0, (middle - width) / (1 + z * z / n)), (middle + width) / (1 + z * z / n)
-
-
-def rate(flags: pd.Series) -> str:
-    """Write a share with its count and interval."""
+def rate(flags: pd.Series, clusters: pd.Series) -> str:
+    """Write a share with its count and its interval; `clusters` names the cluster of each case."""
     if not len(flags):
         return "none"
-    low, high = interval(int(flags.sum()), len(flags))
+    low, high = clustered(flags, clusters[flags.index])
     return f"{flags.mean():.1%} ({int(flags.sum())} of {len(flags)}; {low:.1%} to {high:.1%})"
 
 
@@ -87,26 +84,42 @@ def healthy_rows(cases: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def clusters_of(*tables: pd.DataFrame) -> pd.Series:
+    """Return a name for what cases have in common: runs of one variant of a fault or an oddity come out alike."""
+    return pd.concat([table["cause"].fillna("healthy") + ": " + table["variant"] for table in tables])
+
+
 def summary(rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the figures by which the doctor is judged."""
+    share = partial(rate, clusters=clusters_of(rows, sound))
     exact = rows["cause"].isin(EXACT)
     right = rows[rows["end: first"]]
-    layers = pd.Series([layer[0] for layer in rows["layer"] if layer], dtype=float)
+    layers = rows[rows["layer"].map(len) > 0]["layer"].map(lambda layer: layer[0])
     return [
-        ("right cause first", rate(rows["end: first"])),
-        ("right cause among the first three", rate(rows["end: three"])),
-        ("any finding", rate(rows["end: any"])),
-        ("healthy runs with a finding", rate(sound["end: any"])),
-        ("without experiments: right cause first", rate(rows["watching only: first"])),
-        ("without experiments: healthy runs with a finding", rate(sound["watching only: any"])),
-        ("faults of loop and loss: right cause first after 2 steps", rate(rows[exact]["at 2: first"])),
-        ("the others: right cause first after 100 steps", rate(rows[~exact]["at 100: first"])),
-        ("healthy runs with a finding after 2 steps", rate(sound["at 2: any"])),
-        ("healthy runs with a finding after 100 steps", rate(sound["at 100: any"])),
-        ("layer named rightly, where it is one or some", rate(layers)),
-        ("the first finding's fix wins back 80 % or more", rate(rows["won back"] >= 0.8)),
-        ("the same, where the cause is right", rate(right["won back"] >= 0.8)),
+        ("right cause first", share(rows["end: first"])),
+        ("right cause among the first three", share(rows["end: three"])),
+        ("any finding", share(rows["end: any"])),
+        ("healthy runs with a finding", share(sound["end: any"])),
+        ("without experiments: right cause first", share(rows["watching only: first"])),
+        ("without experiments: healthy runs with a finding", share(sound["watching only: any"])),
+        ("faults of loop and loss: right cause first after 2 steps", share(rows[exact]["at 2: first"])),
+        ("the others: right cause first after 100 steps", share(rows[~exact]["at 100: first"])),
+        ("healthy runs with a finding after 2 steps", share(sound["at 2: any"])),
+        ("healthy runs with a finding after 100 steps", share(sound["at 100: any"])),
+        ("layer named rightly, where it is one or some", share(layers)),
+        ("the first finding's fix wins back 80 % or more", share(rows["won back"] >= 0.8)),
+        ("the same, where the cause is right", share(right["won back"] >= 0.8)),
     ]
+
+
+def damage_rows(rows: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return a row for each size of what a fault takes."""
+    damage, lines = rows["sound"] - rows["faulty"], []
+    for low, high in itertools.pairwise(DAMAGE):
+        own = rows[(damage >= low) & (damage < high)]
+        shares = [rate(own[f"{moment}: first"], clusters_of(own)) for moment in ("end", "watching only")]
+        lines.append((f"{100 * low:.0f} to {100 * min(high, 1):.0f} points", *shares))
+    return lines
 
 
 def cause_rows(rows: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -157,12 +170,13 @@ def kind_rows(sound: pd.DataFrame, cases: pd.DataFrame) -> list[tuple[str, ...]]
 
 def rival_rows(verdicts: pd.DataFrame, rows: pd.DataFrame, sound: pd.DataFrame) -> list[tuple[str, ...]]:
     """Return a row for the doctor and for each rival that was asked, by the cases that it saw."""
-    lines = [("doctor", *(rate(rows[f"end: {what}"]) for what in ("first", "three", "any")), rate(sound["end: any"]))]
+    share = partial(rate, clusters=clusters_of(rows, sound))
+    lines = [("doctor", *(share(rows[f"end: {what}"]) for what in ("first", "three", "any")), share(sound["end: any"]))]
     for name in RIVALS:
         places, alarms = verdicts[f"{name}: place"].dropna(), verdicts[f"{name}: alarms"].dropna()
         faults, healthy = places.index.intersection(rows.index), places.index.intersection(sound.index)
         place, alarm = places[faults], alarms[faults] > 0
-        lines.append((name, rate(place == 1), rate(place.between(1, 3)), rate(alarm), rate(alarms[healthy] > 0)))
+        lines.append((name, share(place == 1), share(place.between(1, 3)), share(alarm), share(alarms[healthy] > 0)))
     return lines
 
 
@@ -204,7 +218,8 @@ def describe(cases: pd.DataFrame, verdicts: pd.DataFrame, rows: pd.DataFrame, so
     faults, others = cases["cause"].notna().sum(), cases["cause"].isna().sum()
     return f"""\
 The trials are kept in runs/kept, and when they ran stands there; the machine above made the tables of them. The rule \
-of drawing is doctor_rule.md; shares stand with counts and Wilson's intervals of 95 %. {len(rows)} of \
+of drawing is doctor_rule.md. Faults are planted, one at a time, in small image classifiers. Shares stand with counts \
+and intervals of 95 %, for which whole variants of a fault are drawn again (bootstrap). {len(rows)} of \
 {faults} faulty runs lose {100 * HURTS:.0f} points of accuracy or more and count, and {len(sound)} of {others} healthy \
 ones are sound. The doctor watches every {doctor_cases.EVERY}th step and gets {doctor_cases.PROBE:,} training samples \
 and the test data for experiments; "without experiments" it gets neither. Median seconds of a processor: \
@@ -217,6 +232,10 @@ Right first: the first finding names the cause. Any: there is a finding. After 2
 many steps. Fixed: the first finding's fix wins back 80 % or more of what the fault takes.
 
 {table(BY_CAUSE, cause_rows(rows, cases))}
+
+## By what the fault takes
+
+{table(["accuracy that the fault takes", "right cause first", "without experiments"], damage_rows(rows))}
 
 ## Healthy runs
 
@@ -234,7 +253,7 @@ Packages see every eighth case. Each message of a rival counts as right for ever
 shares are upper bounds; what is not comparable stands in rivals.py."""
 
 
-def main(part: str = "held out") -> None:
+def main(part: str = "fresh") -> None:
     """Write the tables of a part's cases."""
     verdicts = rival_cases.study(part)  # first, as it may need packages that are not there
     cases = doctor_cases.study(part)
@@ -243,7 +262,7 @@ def main(part: str = "held out") -> None:
     if session.caveats:
         print(*figures, note, f"No report: {', '.join(session.caveats)}.", sep="\n")
         return
-    title = f"What the doctor says of {part.replace('held out', 'held-out')} cases"
+    title = "What the doctor says of planted faults"
     write_report("doctor_benchmark", title, ["measure", "share (count; interval)"], figures, note)
     path = Path(__file__).with_suffix(".csv")
     case_table(cases, verdicts).to_csv(path, index=False, lineterminator="\n")

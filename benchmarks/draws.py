@@ -84,10 +84,10 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
 DEVELOPED = ("MLP 100-100", "MLP 64-64-64", "CNN")
 HELD_OUT = ("MLP 256", "MLP 5x80", "LeNet", "CNN batch norm")
 TWO, THREE = ("MNIST", "FashionMNIST"), ("MNIST", "FashionMNIST", "CIFAR10")
-PARTS = {  # 500, 1,000 and 1,000 faulty cases of the variants in FAULT_NUMBERS
+PARTS = {  # 500, 1,000 and 273 faulty cases of the variants in FAULT_NUMBERS
     "development": Part(DEVELOPED, TWO, range(100), faulty=5, one_more_below=45, healthy=6),
     "held out": Part(HELD_OUT, THREE, range(1000, 1100), faulty=10, one_more_below=90, healthy=13),
-    "fresh": Part(HELD_OUT, THREE, range(2000, 2100), faulty=10, one_more_below=90, healthy=13),  # for changed rules
+    "fresh": Part(HELD_OUT, THREE, range(2000, 2100), faulty=3, one_more_below=0, healthy=6),  # for changed rules
 }
 
 

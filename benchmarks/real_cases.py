@@ -11,9 +11,11 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.cases.draw import names
 from benchmarks.cases.run import REPORTS
-from benchmarks.doctor_benchmark import interval
+from benchmarks.intervals import clustered
 from benchmarks.report import table, write_report
 
 
@@ -37,53 +39,79 @@ def judge(said: dict, accepted: tuple[str, ...]) -> str:
     return "in three" if set(found[:3]) & set(accepted) else "wrong"
 
 
-def share(count: int, total: int) -> str:
-    low, high = interval(count, total)
-    return f"{count} of {total} ({count / total:.0%}; {low:.0%} to {high:.0%})"
+def share(flags: list[bool], clusters: list[str]) -> str:
+    low, high = clustered(flags, clusters)
+    return f"{sum(flags)} of {len(flags)} ({sum(flags) / len(flags):.0%}; {low:.0%} to {high:.0%})"
 
 
-def summary(real: dict[str, dict], sound: dict[str, dict]) -> list[tuple[str, ...]]:
-    """Return a row for each measure, with a column for each kind of report."""
-    verdicts = {key: [judge(case["faulty"][key], truth(name)) for name, case in real.items()] for key in REPORTS}
-    counted = {
-        "real bugs: right cause first": lambda v: v == "right",
-        "right cause among the first three": lambda v: v in ("right", "in three"),
-        "a wrong cause first": lambda v: v in ("wrong", "in three"),
-        "no finding": lambda v: v == "silent",
-    }
-    rows = [
-        (text, *(share(sum(map(is_one, v)), len(v)) for v in verdicts.values())) for text, is_one in counted.items()
-    ]
-    for text, cases, program in (("fixed programs", real, "fixed"), ("sound programs", sound, "sound")):
-        alarms = [sum(bool(case[program][key]["findings"]) for case in cases.values()) for key in REPORTS]
-        rows += [(f"{text}: a finding", *(share(count, len(cases)) for count in alarms))] if cases else []
-    return rows
+def case_table(real: dict[str, dict], sound: dict[str, dict]) -> pd.DataFrame:
+    """Return a row for each case: what it is, its scores, and what the doctor says of it.
 
-
-def case_rows(real: dict[str, dict], sound: dict[str, dict]) -> list[tuple[str, ...]]:
+    `verdict` and `first`, with each kind of report: of the faulty or the sound program; `fixed`: findings of the twin.
+    """
     rows = []
     for name, case in (real | sound).items():
-        accepted, faulty = truth(name) if name in real else (), case.get("faulty", case.get("sound"))
-        said = [", ".join(cause for cause, _ in faulty[key]["findings"]) or "none" for key in REPORTS]
-        fixed = case.get("fixed", {"score": faulty["score"]} | {key: {"findings": []} for key in REPORTS})
-        alarms = ", ".join(cause for cause, _ in fixed["with data"]["findings"]) or "none"
-        rows.append(
-            (name, ", ".join(accepted) or "sound", *said, alarms, f"{faulty['score']:.3g}, {fixed['score']:.3g}")
-        )
+        accepted, program = truth(name) if name in real else (), case.get("faulty", case.get("sound"))
+        row = {"case": name, "kind": "real" if name in real else "sound", "accepted": "|".join(accepted)}
+        row |= {"score": program["score"], "fixed score": case.get("fixed", program)["score"]}
+        for key in REPORTS:
+            causes = [cause for cause, _ in program[key]["findings"]]
+            row |= {f"{key}: verdict": judge(program[key], accepted), f"{key}: first": "|".join(causes[:3])}
+            alarms = [cause for cause, _ in case.get("fixed", {key: {"findings": []}})[key]["findings"]]
+            row |= {f"{key}: fixed": "|".join(alarms)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def summary(cases: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return a row for each measure, with a column for each kind of report; cases of one cause are a cluster."""
+    real, sound = cases[cases["kind"] == "real"], cases[cases["kind"] == "sound"]
+    causes = real["accepted"].str.split("|").str[0].tolist()
+    verdicts = {
+        "real bugs: right cause first": ("right",),
+        "right cause among the first three": ("right", "in three"),
+        "a wrong cause first": ("wrong", "in three"),
+        "no finding": ("silent",),
+    }
+    flags = {text: [real[f"{key}: verdict"].isin(accepted) for key in REPORTS] for text, accepted in verdicts.items()}
+    rows = [(text, *(share(found.tolist(), causes) for found in both)) for text, both in flags.items()]
+    for text, own, column, clusters in (
+        ("fixed programs: a finding", real, "fixed", causes),
+        ("sound programs: a finding", sound, "first", sound["case"].tolist()),
+    ):
+        rows.append((text, *(share((own[f"{key}: {column}"] != "").tolist(), clusters) for key in REPORTS)))
     return rows
+
+
+def case_rows(cases: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Return a row of text for each case."""
+    return [
+        (
+            row["case"],
+            row["accepted"].replace("|", ", ") or "sound",
+            *((row[f"{key}: first"] or "none").replace("|", ", ") for key in REPORTS),
+            ("none" if not row["with data: fixed"] else row["with data: fixed"]) if row["kind"] == "real" else "",
+            f"{row['score']:.3g}, {row['fixed score']:.3g}" if row["kind"] == "real" else f"{row['score']:.3g}",
+        )
+        for _, row in cases.iterrows()
+    ]
 
 
 def main(folder: Path, part: str) -> None:
     real, sound = (read(folder, kind, part == "development") for kind in ("real", "sound"))
     programs = [program for case in (real | sound).values() for program in case.values()]
     same, seconds = sum(p["same"] for p in programs), sorted(p["with data"]["seconds"] for p in programs)
+    cases, name = case_table(real, sound), f"real_cases_{part.replace('-', '_')}"
     note = f"Scores with and without the doctor are the same in {same} of {len(programs)} programs. A report with data "
-    note += f"takes {seconds[len(seconds) // 2]:.1f} s at the median, {seconds[-1]:.0f} s at most.\n\n## Each case\n\n"
-    header = ("case", "accepted", *REPORTS, "fixed program", "score, fixed score")
-    note += table(header, case_rows(real, sound)) + "\n\nCases, and the rule that draws them: cases/RULE.md."
+    note += (
+        f"takes {seconds[len(seconds) // 2]:.1f} s at the median, {seconds[-1]:.0f} s at most. Intervals of 95 % by "
+    )
+    note += "drawing all cases of a cause again (bootstrap).\n\n## Each case\n\n"
+    header = ("case", "accepted", *REPORTS, "fixed program, with data", "score, fixed score")
+    note += table(header, case_rows(cases)) + "\n\nCases, and the rule that draws them: cases/RULE.md."
     title = f"Real bugs and sound programs, {part}: what the doctor says"
-    name = f"real_cases_{part.replace('-', '_')}"
-    write_report(name, title, ("measure", *REPORTS), summary(real, sound), note)
+    write_report(name, title, ("measure", *REPORTS), summary(cases), note)
+    cases.to_csv(Path(__file__).with_name(f"{name}.csv"), index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

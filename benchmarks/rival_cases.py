@@ -1,6 +1,6 @@
 """Runs the rivals of rivals.py on the doctor's cases. Kept in runs/kept.
 
-python -m benchmarks.rival_cases "held out"
+python -m benchmarks.rival_cases fresh
 
 What is not kept yet needs packages that requirements.txt lacks; without them this says so and stops before it begins.
 """
@@ -19,7 +19,7 @@ from benchmarks.programs import BATCH, Program, prepare, train
 from benchmarks.rivals import PACKAGES, RIVALS
 from helpers import session
 
-STUDY = "doctor-rivals"
+STUDY, VERSION = "doctor-rivals", 1
 LOOK_EVERY = 26  # passes: a run of two epochs has then 12 looks, where published rules have one an epoch
 
 
@@ -100,7 +100,7 @@ def verdicts(config: dict, seed: int) -> dict:
 
 def not_kept(configs: list[dict]) -> list[dict]:
     """Return the configs of which no result is kept."""
-    path = session.ROOT / "runs" / "kept" / STUDY / "v1.jsonl"
+    path = session.ROOT / "runs" / "kept" / STUDY / f"v{VERSION}.jsonl"
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
     known = [record["config"] for record in records if "config" in record and not record["error"]]
     return [config for config in configs if config not in known]
@@ -117,8 +117,8 @@ def study(part: str) -> pd.DataFrame:
     missing = [line for package in PACKAGES.values() if (line := package.missing())]
     if missing and (needed := not_kept(configs)):
         raise ImportError("\n".join([f"{len(needed)} trials need packages beyond requirements.txt:", *missing]))
-    of_packages = keep_study(STUDY, verdicts, configs, 0 if missing else RECHECK)
-    table = keep_study(STUDY, verdicts, [config_of(case, packages=False) for case in cases], RECHECK)
+    of_packages = keep_study(STUDY, verdicts, configs, 0 if missing else RECHECK, VERSION)
+    table = keep_study(STUDY, verdicts, [config_of(case, packages=False) for case in cases], RECHECK, VERSION)
     names = [f"{name}: {what}" for name in PACKAGES for what in ("place", "alarms")]
     places = {case: place for place, case in enumerate(cases)}
     return table.join(of_packages[names].set_axis([places[case] for case in few]))

@@ -39,17 +39,19 @@ from doctor.measure import BOUNDS, LAYERS, RECTIFIERS, function_name
 from doctor.sandbox import copies, undisturbed
 
 GROUPS = {  # causes that the same message means
-    "STEPS-TOO-LONG": "lr-too-high loss-summed gradients-not-zeroed",
-    "GROWS": "lr-too-high loss-summed gradients-not-zeroed exploding-gradient init-too-large inputs-not-scaled nan",
-    "STEPS-TOO-SHORT": "lr-too-low clip-too-tight",
-    "NOT-TRAINED": "no-optimizer-step parameters-not-in-optimizer layer-frozen",
-    "FADES": "vanishing-gradient saturated-activations init-too-small",
-    "DEAD": "dead-relu dead-relu-at-init",
-    "SATURATED": "saturated-activations init-too-large inputs-not-scaled lr-too-high",
+    "STEPS-TOO-LONG": "lr-too-high loss-summed gradients-not-zeroed loss-terms-unbalanced",
+    "GROWS": "lr-too-high loss-summed gradients-not-zeroed exploding-gradient init-too-large inputs-not-scaled nan"
+    " targets-not-scaled inputs-drift loss-terms-unbalanced",
+    "STEPS-TOO-SHORT": "lr-too-low clip-too-tight schedule-collapsed",
+    "NOT-TRAINED": "no-optimizer-step parameters-not-in-optimizer layer-frozen graph-cut module-not-registered",
+    "FADES": "vanishing-gradient saturated-activations init-too-small graph-cut",
+    "DEAD": "dead-relu dead-relu-at-init activation-on-output",
+    "SATURATED": "saturated-activations init-too-large inputs-not-scaled lr-too-high activation-on-output",
     "INIT": "init-too-large init-too-small symmetric-init dead-relu-at-init",
-    "OUTPUT": "wrong-loss softmax-before-loss softmax-wrong-dim",
-    "LABELS": "labels-shuffled label-noise",
-    "TESTS-WORSE": "train-test-mismatch not-in-eval-mode labels-shuffled label-noise",
+    "OUTPUT": "wrong-loss softmax-before-loss softmax-wrong-dim sigmoid-before-loss shape-broadcast",
+    "LABELS": "labels-shuffled label-noise data-mispaired samples-mixed shape-broadcast",
+    "TESTS-WORSE": "train-test-mismatch not-in-eval-mode labels-shuffled label-noise target-leak repeated-samples"
+    " batchnorm-small-batch batchnorm-stats-stale weights-not-copied",
 }
 
 

@@ -47,6 +47,7 @@ class Calls:
         return announced
 
 
+exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 has none
 LONGER = ("ctc_loss", "gaussian_nll_loss")  # have more for each sample than outputs and targets
 BACKWARD = Calls(torch.autograd, "backward", before=True)  # Tensor.backward calls it, too
 LOSSES = Calls(

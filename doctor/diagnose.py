@@ -20,10 +20,13 @@ from doctor.calls import unheard
 from doctor.causes import CAUSES
 from doctor.changes import Change
 from doctor.evidence import GAIN, MEANT, Evidence, NotRun, Symptom
+from doctor.plots import outcome, picture
 from doctor.report import Check, Finding, Outcome, Report
 from doctor.rules import RULES, Rule
 from doctor.sandbox import LONGEST, Interventions
 from doctor.watch import Watch
+
+MISSING = 0.25  # of what a model that learns gets wrong, that an experiment has to win
 
 
 class Doctor(contextlib.AbstractContextManager):
@@ -128,19 +131,21 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
         text = f"{symptom.evidence}; {text}" if text else symptom.evidence
         if not is_finding:
             return Check(rule.cause, Outcome.NOTE, text)
-        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change, gain)
+        shown = picture(rule.cause, evidence)
+        if change:
+            shown += outcome(scores(change, rule, evidence.interventions))
+        return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change, gain, shown)
 
     if symptom.certain:
         return result(True, "")
-    needs = GAIN if evidence.impaired else symptom.needs
-    if needs == MEANT:
+    if symptom.needs == MEANT and not evidence.impaired:
         return result(False, "which may be meant")
     if explained:
         return result(False, f"judged when {explained[0]} is mended")
     if not (rule.proofs and evidence.interventions):
         return result(evidence.impaired, evidence.impaired or "yet it learns")
     try:
-        change, gain = prove(rule, evidence.interventions, needs)
+        change, gain = prove(rule, evidence.interventions, GAIN if evidence.impaired else symptom.needs)
     except Exception as error:  # whatever a model may need that a copy and a probe do not give
         text = f"its experiment stopped with {type(error).__name__}: {error}"
         return result(evidence.impaired, shorten(text, 200, placeholder=" ..."))
@@ -149,12 +154,23 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
     return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change, gain)
 
 
-def prove(rule: Rule, trials: Interventions, needs: float) -> tuple[Change | None, float]:
+def scores(change: Change, rule: Rule, trials: Interventions) -> dict[str, float]:
+    """Return the scores of the watched model, of a copy trained anew, and of one trained with the change."""
+    compared = {"the model as it is": None, "trained anew": Change(), f"with {change}": change}
+    return {text: trials.score(by, rule.recall) for text, by in compared.items()}
+
+
+def prove(rule: Rule, trials: Interventions, needs: float | None) -> tuple[Change | None, float]:
     """Return the experiment that wins most, and its gain; what makes it worse ends the search, as more of it would.
 
-    It has to win more while there are few steps: what only learns faster is then ahead, too.
+    It has to win more while there are few steps: what only learns faster is then ahead, too. `needs`: of the score;
+    None: a part of what is missing, as many a change is good for a few points.
     """
     best, gain, margin = None, 0.0, GAIN * LONGEST / trials.steps
+    missing = 1 - trials.score(None, rule.recall)
+    needs = max(GAIN, MISSING * missing if needs is None else needs)
+    if missing <= needs:
+        return None, 0.0  # not even a perfect score would win
     for change in rule.proofs:
         if (won := trials.gain(change, rule.recall)) > max(needs, gain + margin):
             best, gain = change, won

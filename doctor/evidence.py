@@ -16,7 +16,7 @@ from torch.nn.functional import one_hot
 from doctor.baseline import loss_of_constant, mean_loss
 from doctor.checks.verdict import NotRun, Status, Verdict
 from doctor.records import FirstWeight, Pass, Place
-from doctor.sandbox import Interventions, copies, undisturbed
+from doctor.sandbox import Direction, Interventions, copies, undisturbed
 from doctor.watch import FIRST, Watch
 
 GAIN = 0.03  # of the score, that an experiment has to win: twice its standard error on 1,000 samples
@@ -38,7 +38,7 @@ class Symptom:
     step: int  # at which it could first be told
     layer: str = ""
     certain: bool = False
-    needs: float = GAIN  # of the score, to be won by an experiment; more where sound programs have the symptom, too
+    needs: float | None = None  # of the score, to be won by an experiment; None: a part of what is missing
 
 
 class Evidence:
@@ -51,8 +51,10 @@ class Evidence:
         self.watch, self.count, self.model, self.passes = watch, watch.count, watch.model, watch.passes
         if not self.passes:
             raise NotRun(
-                "No training pass was watched: call the model itself, and backward() on a loss of what it gives."
+                "No training pass was watched: call the model itself, as model(x), and backward() on a loss of what it "
+                "gives; watch a compiled one before its first call."
             )
+        self.sign = Direction(watch).sign
         self.interventions = None if probe is None else Interventions(watch, probe, test)
         self.test = self.interventions and self.interventions.test
         self.updated = [p for p in self.passes if p.updates]  # with a gradient or a step after them
@@ -114,7 +116,8 @@ class Evidence:
         for judge in (self._as_guessing, self._as_constant, self._unexplained):
             with contextlib.suppress(NotRun):
                 return judge()
-        if not fmean(final or [math.nan]) < fmean(losses[:FIRST]) - LEARNED * abs(fmean(losses[:FIRST])):
+        first, last = (self.sign * fmean(part) for part in (losses[:FIRST], final or [math.nan]))
+        if not last < first - LEARNED * abs(first):
             return f"the loss went from {fmean(losses[:FIRST]):.3g} to {fmean(final):.3g}"
         return ""
 
@@ -135,7 +138,7 @@ class Evidence:
     def _as_constant(self) -> str:
         """Judge by the loss of the best constant prediction; a worse one that has fallen by half is on its way."""
         own, constant = self.constant_loss
-        first = fmean(p.loss for p in self.passes[:FIRST] if p.loss is not None)
+        first = self.sign * fmean(p.loss for p in self.passes[:FIRST] if p.loss is not None)
         if own < constant - LEARNED * abs(constant) or constant + abs(constant) / 2 < own < first / 2:
             return ""
         return f"the loss is {own:.3g}, that of the best constant prediction {constant:.3g}"
@@ -152,8 +155,8 @@ class Evidence:
 
     @cached_property
     def constant_loss(self) -> tuple[float, float]:
-        """The loss of the last watched samples, and that of the best constant prediction for them."""
-        pairs, loss_fn = self.pairs, self.watch.plain_loss
+        """The loss of the last watched samples, and that of the best constant prediction for them, to be minimized."""
+        pairs, loss_fn = self.pairs, Direction(self.watch).minimized
         if all((t == pairs[0][1].flatten()[0]).all() for _, t in pairs):
             raise NotRun("All targets are the same.")
         try:

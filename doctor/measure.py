@@ -32,6 +32,18 @@ CLAMPS = {"clamp", "clamp_min", "clip"}
 
 
 @torch.no_grad()
+def as_drawn(weight: Tensor) -> bool:
+    """Tell whether weights look like PyTorch's first ones: uniform around 0, or normal with std 1, as in an embedding.
+
+    Uniform numbers are at most sqrt(3) standard deviations away from their mean; trained weights have longer tails.
+    """
+    if weight.numel() < 32:
+        return False
+    std, largest, error = weight.std(), weight.abs().max(), weight.numel() ** -0.5
+    return bool(largest < 1.8 * std) or bool((std - 1).abs() < 3 * error and weight.mean().abs() < 4 * error)
+
+
+@torch.no_grad()
 def weight_of(module: nn.Module) -> Tensor:
     """Return `module.weight`, of a parametrized one without an effect on it: spectral norm iterates when it is read."""
     if not parametrize.is_parametrized(module, "weight"):

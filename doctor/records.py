@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.overrides import TorchFunctionMode
 
 from doctor.measure import ALWAYS, BOUNDS, CUTS, LAYERS, function_name, is_activation, saturated_share, zero_shares
@@ -85,6 +86,28 @@ class Pass:
     rows_off: float | None = None
     columns_off: float | None = None
     logarithms: bool = False  # of probabilities, as none is above 0
+
+
+def score_outputs(watched: Pass, earlier: Pass | None, outputs: Tensor, labels: Tensor) -> None:
+    """Note how well outputs (B, C) tell class indices (B,), averaged with an earlier pass of the same backward."""
+    guesses = outputs.argmax(1)
+    watched.guess_share = guesses.bincount().max() / len(labels)
+    watched.accuracy = (guesses == labels).float().mean()
+    watched.cross_entropy = cross_entropy(outputs.float(), labels)
+    if earlier is not None and earlier.accuracy is not None:
+        watched.scored = earlier.scored + 1
+        for name in ("accuracy", "cross_entropy"):
+            before = getattr(earlier, name)
+            setattr(watched, name, before + (getattr(watched, name) - before) / watched.scored)
+
+
+def compare_with_probabilities(watched: Pass, outputs: Tensor) -> None:
+    """Note whether outputs (B, C), or their exponentials if none is above 0, sum to 1 over classes or over samples."""
+    outputs = outputs.float()
+    low, high = (extreme.item() for extreme in outputs.aminmax())
+    watched.logarithms = high <= 0
+    shares = outputs.exp() if high <= 0 else outputs if low >= 0 else outputs + math.inf
+    watched.rows_off, watched.columns_off = ((shares.sum(d) - 1).abs().max() for d in (1, 0))
 
 
 class Kept:
@@ -168,6 +191,7 @@ class Recorder(TorchFunctionMode):
         self.softmax_over_batch = ""  # the layer before a softmax over dimension 0
         self._batch, self._activations, self._last = None, 0, None  # size; calls so far; the last call's output
 
+    @torch._disable_dynamo  # it is no part of a compiled graph
     def __torch_function__(self, function, types, args=(), kwargs=None):
         name, kwargs = function_name(function), kwargs or {}
         self._safely(self._add_layer, name, (*args, *kwargs.values()))  # before the call, which may change it in place

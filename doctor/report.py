@@ -14,6 +14,7 @@ STYLE = "<style>.doctor td, .doctor th {text-align: left !important; vertical-al
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Report of the doctor</title>
 <style>body {{font-family: sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; line-height: 1.4}}
+pre {{background: #f4f4f4; padding: 0.4em}} figure {{margin: 0.5em 0 1em}} figcaption {{font-size: small; color: #555}}
 .doctor {{border-collapse: collapse}} .doctor td, .doctor th {{border: 1px solid #ccc; padding: 0.2em 0.5em}}</style>
 </head><body>{body}</body></html>
 """
@@ -50,6 +51,7 @@ class Finding:
     certain: bool  # the symptom cannot be there without the cause
     change: Change | None = None  # the experiment that proves it
     gain: float = 0.0  # of the score, by it
+    pictures: str = ""  # of the evidence and of the experiment, as SVG
 
     @property
     def fix(self) -> str:
@@ -67,7 +69,14 @@ class Report:
 
     @property
     def healthy(self) -> bool:
-        return not self.findings
+        """Whether the run was judged, and nothing found."""
+        return not self.findings and not self.not_judged
+
+    @property
+    def not_judged(self) -> str:
+        """Why no check could run, "" if one did."""
+        ran = any(check.outcome is not Outcome.SKIPPED for check in self.checks)
+        return "" if ran or not self.checks else self.checks[0].text
 
     @property
     def headline(self) -> str:
@@ -75,7 +84,7 @@ class Report:
             return f"{len(self.findings)} finding{'s' if len(self.findings) > 1 else ''}, most certain first."
         if self.impaired:
             return f"No finding, though it does not learn: {self.impaired}."
-        return "No finding."
+        return f"Not judged. {self.not_judged}" if self.not_judged else "No finding."
 
     def checks_with(self, outcome: Outcome) -> list[Check]:
         return [check for check in self.checks if check.outcome is outcome]
@@ -99,7 +108,11 @@ class Report:
         for f in self.findings:
             where = f" at <code>{escape(f.layer)}</code>" if f.layer else ""
             html.append(f"<p><b>{f.cause}</b>{where}, from step {f.step} on<br>{escape(f.evidence)}.<br>")
-            html.append(f"<i>Fix:</i> {escape(f.fix)}</p>")
+            code = CAUSES[f.cause].code
+            html.append(f"<i>Fix:</i> {escape(f.fix)}</p>" + (f"<pre>{escape(code)}</pre>" if code else ""))
+            html.append(f.pictures)
+        skipped = ", ".join(check.cause for check in self.checks_with(Outcome.SKIPPED))
+        html += [f"<p>Not judged, for reasons that the table below names: {skipped}.</p>"] if skipped else []
         html += [f"<p>Not watched: {escape(error)}</p>" for error in self.not_watched]
         rows = [f"<tr><td>{c.cause}</td><td>{c.outcome}</td><td>{escape(c.text)}</td></tr>" for c in self.checks]
         table = ["<table class='doctor'><tr><th>cause</th><th>check</th><th></th></tr>", *rows, "</table>"]

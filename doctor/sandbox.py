@@ -122,15 +122,15 @@ def quiet(model: nn.Module) -> nn.Module:
     return model
 
 
-def adam(model: nn.Module) -> torch.optim.Optimizer:
-    """Return Adam at its default rate 1e-3, which most models can stand, whatever the scale of their gradients.
+def adam(model: nn.Module, rate: float = 1e-3) -> torch.optim.Optimizer:
+    """Return Adam, by default at rate 1e-3, which most models can stand, whatever the scale of their gradients.
 
     Raises ValueError where no parameter requires a gradient.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("No parameter requires a gradient: there is nothing to train.")
-    return torch.optim.Adam(parameters)
+    return torch.optim.Adam(parameters, rate)
 
 
 def ordinary_step(model, loss_fn, optimizer, inputs: Tensor, targets: Tensor) -> float:
@@ -165,16 +165,31 @@ def loss_of(model: nn.Module, loss_fn, inputs: Tensor, targets: Tensor) -> float
         return float(loss_fn(model(inputs), targets))
 
 
+class Direction:
+    """Whether a watched loop drives its loss down or up."""
+
+    def __init__(self, watch):
+        scales = [p.scale for p in watch.passes if p.scale is not None]
+        self.loss_fn = watch.plain_loss
+        self.differentiated = -1.0 if 2 * sum(scale < 0 for scale in scales) > len(scales) else 1.0  # times the loss
+        maximizes = any(group.get("maximize") for group in watch.optimizer.param_groups)
+        self.sign = -self.differentiated if maximizes else self.differentiated  # -1: up
+
+    def minimized(self, outputs: Tensor, targets) -> Tensor:
+        """Return the loss, or minus what the loop maximizes."""
+        return self.sign * self.loss_fn(outputs, targets)
+
+
 class Interventions:
     """Trainings of copies on a part of the probe (inputs (N, ...), targets (N, ...)), scored on the rest of it.
 
     The score is the accuracy, with `recall` its mean over classes; where samples have no classes, the share of the loss
-    of the best constant prediction that is gone, at least -1. Raises ValueError for fewer than LEAST samples, or no two
+    of the best constant prediction that is gone, at least 0. Raises ValueError for fewer than LEAST samples, or no two
     tensors of the same length.
     """
 
     def __init__(self, watch, probe, test=None):
-        self.watch, passes = watch, watch.passes
+        self.watch, self.direction, passes = watch, Direction(watch), watch.passes
         sizes = [p.size for p in passes if p.size is not None]
         self.batch = int(np.median(sizes)) if sizes else BATCH
         self.steps = min(max(1, watch.count["steps"], watch.count["losses"]), LONGEST)
@@ -224,14 +239,14 @@ class Interventions:
         return (torch.stack([right[labels == c].mean() for c in labels.unique()]) if recall else right).mean().item()
 
     def _skill(self, outputs: Tensor, on: Data) -> float:
-        """Return the share of the loss of the best constant prediction that is gone, from -1 to 1."""
+        """Return the share of the loss of the best constant prediction that is gone, 0 where the loss is larger."""
         if not outputs.isfinite().all():
-            return -1.0
+            return 0.0
         if id(on) not in self._constants:
-            self._constants[id(on)] = loss_of_constant(self.watch.plain_loss, [(outputs, on.targets)])
-        constant, loss = self._constants[id(on)], self.watch.plain_loss(outputs, on.targets).mean().item()
+            self._constants[id(on)] = loss_of_constant(self.direction.minimized, [(outputs, on.targets)])
+        constant, loss = self._constants[id(on)], self.direction.minimized(outputs, on.targets).mean().item()
         skill = (constant - loss) / max(abs(constant), 1e-12)
-        return min(1.0, max(-1.0, skill)) if math.isfinite(skill) else -1.0
+        return min(1.0, max(0.0, skill)) if math.isfinite(skill) else 0.0
 
     def outputs(self, change: Change | None, on: Data, training: bool = False) -> Tensor:
         """Return what a copy trained with the change gives for the held part or test data, the model itself for any."""
@@ -264,9 +279,11 @@ class Interventions:
         if change.samples == "permuted":
             targets = targets[torch.randperm(len(targets))]
 
+        sign = self.direction.sign if change.optimizer == "Adam" else self.direction.differentiated
+
         def loss_fn(outputs, targets):
             by_labels = change.loss == "cross entropy" and are_classes(outputs, labels := class_labels(targets))
-            loss = cross_entropy(outputs, labels) if by_labels else self.watch.plain_loss(outputs, targets)
+            loss = cross_entropy(outputs, labels) if by_labels else sign * self.watch.plain_loss(outputs, targets)
             return loss / {"mean": len(targets), "mean of outputs": outputs.numel()}.get(change.loss, 1)
 
         model.train()

@@ -12,13 +12,21 @@ from collections import Counter, deque
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parameter import is_lazy
 
-from doctor.calls import BACKWARD, LONGER, LOSSES
+from doctor.calls import BACKWARD, LONGER, LOSSES, exporting
 from doctor.graph import leaves
 from doctor.measure import by_class, class_labels, norms
-from doctor.records import Kept, Pass, Recorder, Update, fetch, first_weights
+from doctor.records import (
+    Kept,
+    Pass,
+    Recorder,
+    Update,
+    compare_with_probabilities,
+    fetch,
+    first_weights,
+    score_outputs,
+)
 from doctor.sandbox import copies
 
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
@@ -43,13 +51,18 @@ def _safely(method):
 
 
 class Hook:
-    """Calls a method of a watch; with a model that is copied or saved goes one that does nothing."""
+    """Calls a method of a watch, outside of graphs, traces and exports; in a copied or saved model it does nothing."""
 
     def __init__(self, method=None):
         self.method = method
 
     def __call__(self, *args, **kwargs) -> None:
-        if self.method:
+        if self.method and not exporting():
+            self._call(*args, **kwargs)
+
+    @torch._disable_dynamo  # torch.compiler.disable would import a lot
+    def _call(self, *args, **kwargs) -> None:
+        if not torch.jit.is_tracing():
             self.method(*args, **kwargs)
 
     def __reduce__(self):
@@ -95,6 +108,7 @@ class Watch:
         self._stepping = False  # within the optimizer's step
         self._batches_since_step = 0
         self._version = 0  # of all parameters as the last watched backward pass began; any change in place raises it
+        self._taken = math.inf  # the step of the last state_dict()
         self._unused: int | None = None  # that version while gradients wait for a step
         self._pass_hooks, self._hooks = [], []
         self._add_hooks(loss_fn)
@@ -119,6 +133,8 @@ class Watch:
             self.loss_fn, self.plain_loss = self._watched(loss_fn), loss_fn
         self._hooks.append(self.model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True))
         self._hooks.append(self.model.register_forward_hook(Hook(self._after_forward), always_call=True))
+        self._hooks.append(self.model.register_state_dict_post_hook(Hook(self._after_state_dict)))
+        self._hooks.append(self.model.register_load_state_dict_pre_hook(Hook(self._before_load)))
         self._hooks.append(self.optimizer.register_step_pre_hook(Hook(self._before_step)))
         self._hooks.append(self.optimizer.register_step_post_hook(Hook(self._after_step)))
         BACKWARD.listen(self._before_backward)
@@ -211,6 +227,18 @@ class Watch:
         self.errors.update(recorder.errors)
         earlier = [place for place in self._earlier.places if place.kind == "input"] if self._earlier else []
         self._pass.places = recorder.places[:1] + earlier[:EARLIER] + recorder.places[1:]
+
+    @_safely
+    def _after_state_dict(self, *_):
+        self._taken = self.count["steps"]
+
+    @_safely
+    def _before_load(self, module, state, *_):
+        """Note that what is loaded is what was taken before other steps, and has been trained on."""
+        own = [p.data_ptr() == state[name].data_ptr() for name, p in self.parameters.items() if name in state]
+        if own and all(own) and self.count["steps"] > self._taken:
+            self.count["weights loaded into themselves"] += 1
+            self.first_step.setdefault("weights loaded into themselves", self.count["steps"])
 
     def _watched(self, loss_fn):
         @functools.wraps(loss_fn)
@@ -363,30 +391,8 @@ def some(values: Tensor) -> Tensor:
 
 
 def unwrapped(optimizer) -> torch.optim.Optimizer:
-    """Return an optimizer, or the one within an object that sets its rate; raises TypeError where there is none."""
-    for candidate in (optimizer, *getattr(optimizer, "__dict__", {}).values()):
+    """Return the optimizer within an object that passes steps on, or the object; raises TypeError where it is none."""
+    for candidate in (*getattr(optimizer, "__dict__", {}).values(), optimizer):
         if isinstance(candidate, torch.optim.Optimizer):
             return candidate
     raise TypeError(f"{type(optimizer).__name__} is no optimizer, and holds none: give one of torch.optim.")
-
-
-def score_outputs(watched: Pass, earlier: Pass | None, outputs: Tensor, labels: Tensor) -> None:
-    """Note how well outputs (B, C) tell class indices (B,), averaged with an earlier pass of the same backward."""
-    guesses = outputs.argmax(1)
-    watched.guess_share = guesses.bincount().max() / len(labels)
-    watched.accuracy = (guesses == labels).float().mean()
-    watched.cross_entropy = cross_entropy(outputs.float(), labels)
-    if earlier is not None and earlier.accuracy is not None:
-        watched.scored = earlier.scored + 1
-        for name in ("accuracy", "cross_entropy"):
-            before = getattr(earlier, name)
-            setattr(watched, name, before + (getattr(watched, name) - before) / watched.scored)
-
-
-def compare_with_probabilities(watched: Pass, outputs: Tensor) -> None:
-    """Note whether outputs (B, C), or their exponentials if none is above 0, sum to 1 over classes or over samples."""
-    outputs = outputs.float()
-    low, high = (extreme.item() for extreme in outputs.aminmax())
-    watched.logarithms = high <= 0
-    shares = outputs.exp() if high <= 0 else outputs if low >= 0 else outputs + math.inf
-    watched.rows_off, watched.columns_off = ((shares.sum(d) - 1).abs().max() for d in (1, 0))

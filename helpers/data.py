@@ -27,6 +27,7 @@ CLASSES = {
     "CIFAR10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
 }
 TIMEOUT = 15  # seconds without an answer from the server
+TRIES = 3  # of each address
 
 # What torchvision reads, below the root; and the MD5 sums of the files, read one after the other.
 IDX_FILES = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
@@ -155,20 +156,23 @@ def _real(name: str, root: Path) -> ImageData:
     _verify(name, root)  # CIFAR-10 comes as pickles: torchvision opens only what is verified
     splits = []
     for train in (True, False):
-        dataset = _dataset_class(name)(root, train=train)
+        dataset = _dataset_classes(name)[0](root, train=train)
         images = torch.as_tensor(dataset.data)  # (N, H, W) or (N, H, W, C)
         images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2)  # (N, C, H, W)
         splits += [images.contiguous(), torch.as_tensor(dataset.targets, dtype=torch.int64)]
     return ImageData(name, CLASSES[name], "torchvision", *splits)
 
 
-def _dataset_class(name: str) -> type:
-    """Return torchvision's class, downloading from DATA_MIRROR, and blind to files of old versions, not verified."""
+def _dataset_classes(name: str) -> list[type]:
+    """Return torchvision's class for each address, or for DATA_MIRROR; blind to files of old versions, not verified."""
     from torchvision import datasets
 
-    mirror = os.environ.get("DATA_MIRROR", "").rstrip("/")
-    addresses = {"mirrors": [f"{mirror}/{name}/raw/"], "url": f"{mirror}/{datasets.CIFAR10.filename}"} if mirror else {}
-    return type(name, (getattr(datasets, name),), addresses | {"_check_legacy_exist": lambda self: False})
+    plain, mirror = getattr(datasets, name), os.environ.get("DATA_MIRROR", "").rstrip("/")
+    if name == "CIFAR10":
+        addresses = [{"url": f"{mirror}/{plain.filename}" if mirror else plain.url}]
+    else:
+        addresses = [{"mirrors": [at]} for at in ([f"{mirror}/{name}/raw/"] if mirror else plain.mirrors)]
+    return [type(name, (plain,), address | {"_check_legacy_exist": lambda self: False}) for address in addresses]
 
 
 def _download(name: str, root: Path) -> None:
@@ -186,8 +190,7 @@ def _download(name: str, root: Path) -> None:
             (new / FILES[name][0]).parent.mkdir(parents=True)
             for archive in root.glob("cifar-10-python.tar.gz" if name == "CIFAR10" else f"{name}/raw/*.gz"):
                 shutil.copyfile(archive, new / archive.relative_to(root))
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # no bars
-                _dataset_class(name)(new, download=True)
+            _ask_all(name, new)
             _verify(name, new)
             for file in FILES[name]:
                 (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -199,6 +202,19 @@ def _download(name: str, root: Path) -> None:
         raise DownloadError(f"{problem}: {advice}.") from error
     finally:
         socket.setdefaulttimeout(timeout)
+
+
+def _ask_all(name: str, new: Path) -> None:
+    """Ask each address up to TRIES times, as one may be silent or cut off; whole files of earlier tries are kept."""
+    classes = _dataset_classes(name)
+    for number, dataset_class in enumerate(tries := classes * TRIES, 1):
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):  # no bars
+                dataset_class(new, download=True)
+            return
+        except Exception:
+            if number == len(tries):
+                raise
 
 
 def _verify(name: str, root: Path) -> None:

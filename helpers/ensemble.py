@@ -32,7 +32,7 @@ OWN = {
 # name -> (function, its derivative written in terms of the function's value)
 ACTIVATIONS: dict[str, tuple[Callable, Callable]] = {
     "identity": (lambda z: z, torch.ones_like),
-    "relu": (torch.relu, lambda a: (a > 0).to(a.dtype)),
+    "relu": (torch.relu, lambda a: (a > 0).to(a.dtype)),  # 0 at 0, where torch 2.6 gives clamp 1
     "sigmoid": (torch.sigmoid, lambda a: a * (1 - a)),
     "tanh": (torch.tanh, lambda a: 1 - a * a),
 }

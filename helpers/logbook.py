@@ -15,8 +15,10 @@ The x-axis of every run is the number of samples seen, so that runs with differe
 """
 
 import math
+import os
 import re
 import struct
+import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -24,6 +26,7 @@ from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -33,13 +36,15 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import masked_crc32c
 from torch import Tensor, nn
-from torch.utils.tensorboard import FileWriter, summary
+from torch.utils.tensorboard import summary
 
 from doctor import measure
 from helpers import session
+from helpers.hooks import Hook, check_not_compiled
 
 PERCENTILES = (2, 50, 98)
 BINS = 60  # of a histogram; TensorBoard shows 30
+CALL = "call the model itself, as model(x), in training mode; if it is compiled, watch it before its first call"
 
 
 def run_name(**config) -> str:
@@ -49,12 +54,15 @@ def run_name(**config) -> str:
 
 # ---- writing
 
+_open: WeakValueDictionary[Path, "Logbook"] = WeakValueDictionary()  # by folder
+
 
 class Logbook(AbstractContextManager):
     """Write one TensorBoard run, the first step and then every `every`-th, or the steps in it; also a context manager.
 
-    A run that is in the folder already is replaced. Numbers may be tensors of one element. Raises session.CannotSave
-    on a full disk. A network of modules is watched, `watch(model)`. For one written by hand, hand over its tensors:
+    A run that is in the folder already is replaced, and a Logbook of this process that still writes it is closed.
+    Numbers may be tensors of one element. Raises session.CannotSave on a full or read-only disk. A network of modules
+    is watched, `watch(model)`. For one written by hand, hand over its tensors:
 
         if log.due:
             log.activations({"hidden 1": h1, "hidden 2": h2})
@@ -65,12 +73,20 @@ class Logbook(AbstractContextManager):
         if isinstance(every, int) and every < 1:
             raise ValueError(f"every={every}: give 1 to write each step, 16 to write every 16th.")
         self.folder, self.every, self.steps, self.samples = Path(run_dir), every, 0, 0
+        if older := _open.get(self.folder.absolute()):
+            older.close()  # first: Windows deletes no file that is open
         with session.saving(self.folder):
             for old in _event_files(run_dir):
                 old.unlink()
-            self._writer = FileWriter(str(run_dir), flush_secs=5)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = f"events.out.tfevents.{time.time():.6f}.{os.getpid()}"
+            self._file = open(self.folder / name, "xb", buffering=0)  # noqa: SIM115
+            self._append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        _open[self.folder.absolute()] = self
         self._pending: list[Summary.Value] = []  # of the step under way
         self._hooks, self._uses = [], Counter()  # how often a module was used in the step under way
+        self._names: dict[nn.Module, str] = {}  # of the leaf modules that are watched
+        self._seen = False  # whether a watched model was called
         self._watched: dict[str, Tensor] = {}  # name -> parameter
         self._before: dict[str, tuple[Tensor, Tensor]] = {}  # name -> parameter, its copy from before the update
 
@@ -82,24 +98,18 @@ class Logbook(AbstractContextManager):
     def watch(self, model: nn.Module) -> None:
         """Write from now on, at each step that is due, the outputs of all leaf modules and all parameters.
 
-        Forward passes in evaluation mode are left out. Outputs, gradients and random state stay as they are.
+        Further models come behind the first. Forward passes in evaluation mode are left out. Outputs, gradients and
+        random state stay as they are. Raises ValueError for a model that torch.compile gave.
         """
-        self._watched = _numbered(model.named_parameters())
-        leaves = _numbered((name, module) for name, module in model.named_modules() if not any(module.children()))
-        names = {module: name for name, module in leaves.items()}
-
-        def before_pass(module, args):
-            if module.training and self.due:
-                self._copy(self._watched)
-
-        def after_layer(module, args, output):
-            if model.training and self.due and isinstance(output, Tensor):
-                self._uses[module] += 1
-                use = f":{self._uses[module]}" if self._uses[module] > 1 else ""
-                self._activation(names[module] + use, output, measure.BOUNDS.get(type(module).__name__.lower()))
-
-        self._hooks += [model.register_forward_pre_hook(before_pass)]
-        self._hooks += [module.register_forward_hook(after_layer) for module in names]
+        check_not_compiled(model)
+        known = set(map(id, self._watched.values()))
+        new = [(name, p) for name, p in model.named_parameters() if id(p) not in known]
+        self._watched |= _numbered(new, len(self._watched))
+        leaves = [(name, m) for name, m in model.named_modules() if not any(m.children()) and m not in self._names]
+        names = {module: name for name, module in _numbered(leaves, len(self._names)).items()}
+        self._names |= names
+        self._hooks += [model.register_forward_pre_hook(Hook(self._before_pass))]
+        self._hooks += [module.register_forward_hook(Hook(self._after_layer, model)) for module in names]
 
     def activations(self, layers: Mapping[str, Tensor], bounds: tuple[float, float] | None = None) -> None:
         """Write the distributions of the outputs of `layers`, (batch, units) or feature maps (batch, channels, ...).
@@ -134,6 +144,9 @@ class Logbook(AbstractContextManager):
                 self.scalar(f"{name}/train", number)
             self.scalar("step", self.steps)
             self._before, self._uses = {}, Counter()
+            if self._names and not self._seen:
+                warnings.warn(f"No pass of the watched model was seen: {CALL}.", stacklevel=2)
+            self._seen = True  # once is enough
         self._write()
         self.steps, self.samples = self.steps + 1, self.samples + samples
 
@@ -174,21 +187,47 @@ class Logbook(AbstractContextManager):
         """Write what is pending, and remove every hook."""
         while self._hooks:
             self._hooks.pop().remove()
-        self._write()
-        with session.saving(self.folder):
-            self._writer.close()
+        if not self._file.closed:
+            self._write()
+            self._file.close()
 
     def __exit__(self, *exception) -> None:
         self.close()
 
     def _write(self) -> None:
         """Write all that is pending as one event, which takes a fraction of the time of an event for each tag."""
-        for value in self._pending:  # TensorBoard would replace the same, and print a line for each
+        pending, self._pending = self._pending, []
+        if pending and self._file.closed:
+            raise ValueError(f"{self.folder.name} was closed, or is written by a newer Logbook: open a new one.")
+        for value in pending:  # TensorBoard would replace the same, and print a line for each
             value.tag = re.sub(r"[^-/\w.]", "_", value.tag)
-        if self._pending:
+        if pending:
             with session.saving(self.folder):
-                self._writer.add_summary(Summary(value=self._pending), self.samples)
-        self._pending = []
+                self._append(Event(wall_time=time.time(), step=self.samples, summary=Summary(value=pending)))
+
+    def _append(self, event: Event) -> None:
+        """Append an event at once, or nothing of it; the format is that which `_events` reads."""
+        data, end = event.SerializeToString(), self._file.tell()
+        length = struct.pack("<Q", len(data))
+        content = length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
+        try:
+            while content:  # on a disk that gets full a part is written, and only what comes next raises
+                content = content[self._file.write(content) :]
+        except OSError:
+            self._file.truncate(end)
+            self._file.seek(end)
+            raise
+
+    def _before_pass(self, module, args) -> None:
+        self._seen |= module.training
+        if module.training and self.due:
+            self._copy(self._watched)
+
+    def _after_layer(self, module, args, output, model) -> None:
+        if model.training and self.due and isinstance(output, Tensor):
+            self._uses[module] += 1
+            use = f":{self._uses[module]}" if self._uses[module] > 1 else ""
+            self._activation(self._names[module] + use, output, measure.BOUNDS.get(type(module).__name__.lower()))
 
     def _copy(self, parameters: Mapping[str, Tensor]) -> None:
         self._before |= {name: (p, p.detach().clone()) for name, p in parameters.items()}
@@ -210,12 +249,14 @@ class Logbook(AbstractContextManager):
     def _gradients(self, parameters: Mapping[str, Tensor]) -> None:
         for name, parameter in parameters.items():
             if parameter.grad is not None:
-                self._distribution("gradient", name, parameter.grad)
-                self.scalar(f"gradient_norm/{name}", torch.linalg.vector_norm(parameter.grad))
+                gradient = parameter.grad.to_dense()  # that of an embedding may be sparse
+                self._distribution("gradient", name, gradient)
+                self.scalar(f"gradient_norm/{name}", torch.linalg.vector_norm(gradient))
 
     def _distribution(self, kind: str, name: str, tensor: Tensor) -> Tensor:
         """Write the histogram of the values that are finite, and return them, (n,); say how many are not."""
-        values = tensor.detach().flatten().cpu().double()  # exploding numbers overflow float32
+        parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+        values = parts.detach().flatten().cpu().double()  # exploding numbers overflow float32
         finite = values[values.isfinite()]
         if lost := len(values) - len(finite):
             self.scalar(f"{kind}_not_finite/{name}", lost)
@@ -228,9 +269,9 @@ class Logbook(AbstractContextManager):
         return finite
 
 
-def _numbered(named: Iterable[tuple[str, object]]) -> dict[str, object]:
+def _numbered(named: Iterable[tuple[str, object]], after: int = 0) -> dict[str, object]:
     """Put the position before each name: TensorBoard sorts tags, and layers should stand in their order."""
-    return {f"{number:02d}_{name}": thing for number, (name, thing) in enumerate(named, 1)}
+    return {f"{number:02d}_{name}": thing for number, (name, thing) in enumerate(named, after + 1)}
 
 
 # ---- reading
@@ -247,12 +288,12 @@ class Series(NamedTuple):
 def read(run_dir: str | Path) -> dict[str, Series]:
     """Return what a run has written, by tag, sorted: numbers, histograms and images.
 
-    A run that is still written or was cut off is read up to its last whole entry. `flush_secs` of the writer is 5.
+    A run that is still written or was cut off is read up to its last whole entry.
     Raises FileNotFoundError where no run is.
     """
     files = _event_files(run_dir)
     if not files:
-        raise FileNotFoundError(f"There is no run in {run_dir}: give the folder that holds events.out.tfevents....")
+        raise FileNotFoundError(f"There is no run in {run_dir}: give the folder that holds a file of tfevents.")
     found: dict[str, list[tuple[int, object]]] = defaultdict(list)
     for event in (event for path in files for event in _events(path)):
         for value in event.summary.value:
@@ -268,7 +309,7 @@ def read(run_dir: str | Path) -> dict[str, Series]:
 
 
 def _event_files(run_dir: str | Path) -> list[Path]:
-    return sorted(Path(run_dir).glob("events.out.tfevents.*"))
+    return sorted(Path(run_dir).glob("*tfevents.*"))  # TensorBoard asks for no more than this word
 
 
 def _events(path: Path) -> Iterator[Event]:

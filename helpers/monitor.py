@@ -2,7 +2,6 @@
 
 import itertools
 import warnings
-import weakref
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from doctor import measure
 from helpers import movie
+from helpers.hooks import Hook, check_not_compiled
 from helpers.progress import progress
 from helpers.quantities import rms
 
@@ -49,6 +49,7 @@ class TorchMonitor(AbstractContextManager):
     """
 
     def __init__(self, model: nn.Module):
+        check_not_compiled(model)
         self._linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
         relus = {name: module for name, module in model.named_modules() if isinstance(module, nn.ReLU)}
         for modules, kind, what in ((self._linears, "Linear", "weights"), (relus, "ReLU", "net values")):
@@ -66,15 +67,15 @@ class TorchMonitor(AbstractContextManager):
         self._pass: list[tuple[str, Tensor, Tensor]] | None = None  # ReLU, input and output in the pass under way
         self._norms: dict[str, tuple[float, float]] = {}  # of that pass
         self.retrieve_weights_after_optimization_step()
-        self._hooks = [model.register_forward_pre_hook(_Hook(self._begin_pass), prepend=True)]
+        self._hooks = [model.register_forward_pre_hook(Hook(self._begin_pass), prepend=True)]
         for name, module in self._linears.items():
-            self._hooks.append(module.register_forward_hook(_Hook(self._check_weights, name)))
+            self._hooks.append(module.register_forward_hook(Hook(self._check_weights, name)))
         for name, module in relus.items():
-            self._hooks.append(module.register_forward_pre_hook(_Hook(self._take_input), with_kwargs=True))
-            self._hooks.append(module.register_forward_hook(_Hook(self._take_output, name)))
+            self._hooks.append(module.register_forward_pre_hook(Hook(self._take_input), with_kwargs=True))
+            self._hooks.append(module.register_forward_hook(Hook(self._take_output, name)))
         for name, module in norms.items():
-            self._hooks.append(module.register_forward_hook(_Hook(self._take_norm, name)))
-        self._hooks.append(model.register_forward_hook(_Hook(self._end_pass)))
+            self._hooks.append(module.register_forward_hook(Hook(self._take_norm, name)))
+        self._hooks.append(model.register_forward_hook(Hook(self._end_pass)))
 
     def retrieve_weights_after_optimization_step(self) -> None:
         """Append the present weights of all Linear layers; to be called after each step of the optimizer."""
@@ -133,7 +134,7 @@ class TorchMonitor(AbstractContextManager):
         if self._pass is not None and len(self.weights[name]) <= self._recorded:
             problem = "A batch begins, and the weights after the one before were not retrieved"
             accumulated = "Without it passes count as one batch, as when gradients are accumulated"
-            warnings.warn(f"{problem}: {CALL_RETRIEVE}. {accumulated}.", stacklevel=2)
+            warnings.warn(f"{problem}: {CALL_RETRIEVE}. {accumulated}.", stacklevel=3)
 
     def _take_input(self, module, args, kwargs) -> None:
         if self._pass is not None:
@@ -164,20 +165,6 @@ class TorchMonitor(AbstractContextManager):
         self._pass = None
 
 
-class _Hook:
-    """Calls a method of a monitor, but keeps no monitor alive; copied or saved with its model it does nothing."""
-
-    def __init__(self, method=None, *extra):
-        self.method, self.extra = method and weakref.WeakMethod(method), extra
-
-    def __call__(self, *args) -> None:
-        if self.method and (method := self.method()):
-            method(*args, *self.extra)
-
-    def __reduce__(self):
-        return _Hook, ()
-
-
 def _copy(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True)
 
@@ -185,6 +172,7 @@ def _copy(tensor: Tensor) -> Tensor:
 def _processed_batches(weights, net_values, activations, train_losses, val_losses) -> int:
     """Return the number of batches T; raise a ValueError if a list has not as many entries as the longest."""
     mode = "call the model itself, as model(x), in training mode, once for each batch; the pass must use this ReLU"
+    mode += "; if it is compiled, make the monitor before its first call"
     losses = "call receive_losses(train_loss, val_loss) after each batch"
     counts = [(f'weights["{name}"]', len(entries) - 1, CALL_RETRIEVE) for name, entries in weights.items()]
     for kind, lists in (("net_values", net_values), ("activations", activations)):

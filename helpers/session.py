@@ -2,14 +2,25 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import platform
 import sys
+import tempfile
+import time
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_FILLED_IN = "not filled in yet"
@@ -77,6 +88,33 @@ def check_saving(path: Path) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
+@contextlib.contextmanager
+def alone_with(path: Path, waiting: str) -> Iterator[None]:
+    """Let one process of a user and machine at a time into the block of `path`; another prints `waiting` and waits."""
+    name = hashlib.sha256(f"{Path.home()} {path.absolute()}".encode()).hexdigest()[:16]
+    with open(Path(tempfile.gettempdir()) / f"{name}.lock", "ab") as file:  # closing it, by a kill too, ends the lock
+        if not _locked(file):
+            print(waiting, flush=True)
+            while not _locked(file):
+                time.sleep(0.2)
+        yield
+
+
+def _locked(file) -> bool:
+    """Lock an open file if no other process has it; a file system that knows no locks lets everybody in."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(2**30)  # far behind what is read and written
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def shown(path: Path) -> str:
     """Write a path inside the project from its root on, so that a saved notebook shows none of the machine's."""
     return (path.relative_to(ROOT) if path.is_relative_to(ROOT) else path).as_posix()
@@ -111,10 +149,28 @@ def signature(group: str, names: list[str]) -> str:
     return f"group: {group or NOT_FILLED_IN}   names: {', '.join(names) or NOT_FILLED_IN}"
 
 
+def check_uploads(folder: Path) -> None:
+    """Say which zip in `folder` has other code than what was unpacked from an older one, and runs."""
+    for upload in folder.glob("*.zip"):
+        with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(upload) as archive:
+            for entry in archive.infolist():
+                file = folder / "bundle" / entry.filename.replace("\\", "/")
+                ours = file.suffix == ".py" and file.is_relative_to(ROOT) and file.exists()
+                if (
+                    ours
+                    and file.stat().st_mtime < upload.stat().st_mtime
+                    and zlib.crc32(file.read_bytes()) != entry.CRC
+                ):
+                    advice = f"delete the folder {folder / 'bundle'}, restart the session and run all cells"
+                    print(f"!!! {upload.name} is newer and has other code than what runs here: {advice}.")
+                    break
+
+
 def describe() -> None:
     """Print who hands this in, and the versions and hardware that the numbers below come from."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     print(f"{signature(*read_group(ROOT))}   (from group.json)")
+    check_uploads(Path("/content"))
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} CPU cores, {gpu}")
     if QUICK:
         print('QUICK=1: a short smoke run. Its numbers mean nothing; it writes to "provisional/".')

@@ -52,6 +52,7 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
     numbers and loads its data itself; it has one torch thread, no denormal numbers, and its seed + session.SEEDS_FROM.
     If it raises, the others go on, and the next call tries it again.
 
+    A second process that is given the same study waits for the first one, and reads its results.
     Every finished trial is appended at once to runs/NAME/v1.jsonl, a cache that counts as long as the trial's code is
     the same; or with `keep` to runs/kept/NAME/v1.jsonl (committed with git). Kept trials outlast their code: `recheck`
     of them, drawn at random, run again, and `recheck_difference` tells how far they differ; on the sample they are only
@@ -62,11 +63,12 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
     """
     shift = session.KEPT_SEEDS_FROM if keep else session.SEEDS_FROM
     trials, file = _trials(configs, seeds, shift), _File(name, version, trial, keep)
-    old = {key: record for key, record in file.read().items() if key in trials}
-    if hasattr(trial, "writes"):
-        old = {k: old[k] for k in old if all(Path(path_of(*trials[k])).exists() for path_of in trial.writes)}
-    missing = [pair for key, pair in trials.items() if key not in old]
-    new = _run_missing(trial, missing, old, file) if missing else {}
+    old, new = _finished(trial, trials, file), {}
+    if len(old) < len(trials):
+        session.check_saving(file.path)  # before the first trial, not after hours
+        with session.alone_with(file.path, f"{name}: another process is at this study, and this one waits for it"):
+            old = _finished(trial, trials, file)
+            new = _run_missing(trial, [pair for key, pair in trials.items() if key not in old], old, file)
     if old:
         print(f"{name}: {len(old)} trials read from {session.shown(file.source)}{file.remark()}")
     if keep and not session.caveats and not hasattr(trial, "writes"):
@@ -107,6 +109,12 @@ def grid(**values) -> list[dict]:
     """Return a config for each combination of the values: lists of them, or a single one."""
     lists = ([v] if isinstance(v, str) or not hasattr(v, "__iter__") else v for v in values.values())
     return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*lists)]
+
+
+def _finished(trial, trials: dict, file) -> dict:
+    """Return {key: record} of the trials that need not run."""
+    paths = {key: [path_of(*pair) for path_of in getattr(trial, "writes", ())] for key, pair in trials.items()}
+    return {key: r for key, r in file.read().items() if key in trials and all(Path(p).exists() for p in paths[key])}
 
 
 def _trials(configs, seeds, shift: int) -> dict:
@@ -154,11 +162,10 @@ def _groups(trial, pairs) -> list:
 def _run_missing(trial, pairs: list, old: dict, file) -> dict:
     """Run the trials `pairs` (config, seed), each appended to the file at once; return {key: record}."""
     new, total = {}, len(pairs) + len(old)
-    if file.keep:
+    if file.keep and pairs:
         seconds = [record["seconds"] * len(pairs) / joblib.cpu_count() for record in old.values()]
         duration = f"some {math.ceil(np.mean(seconds) / 60)} minutes" if seconds else "and nobody knows how long"
         print(f"{file.name}: {len(pairs)} of {total} trials are not kept and run now, {duration}")
-    session.check_saving(file.path)  # before the first trial, not after hours
     finished = _run_all(trial, pairs)
     with closing(finished), progress(initial=len(old), total=total, desc=file.name) as bar:
         for records in finished:

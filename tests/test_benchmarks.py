@@ -8,7 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import doctor_benchmark, doctor_cases, draws, faults, measure, rival_cases, rivals
+from benchmarks import (
+    doctor_benchmark,
+    doctor_cases,
+    draws,
+    faults,
+    intervals,
+    measure,
+    real_cases,
+    rival_cases,
+    rivals,
+)
+from benchmarks.cases import draw
 from doctor import CAUSES
 from helpers import data, session
 
@@ -88,6 +99,39 @@ def test_the_doctor_says_of_a_kept_case_what_it_said():
     record = next(r for r in read_kept("doctor") if chosen.items() <= r["config"].items())
     result = doctor_cases.diagnosis(record["config"], record["seed"])
     assert {moment: result[moment] for moment in MOMENTS} == {moment: record["result"][moment] for moment in MOMENTS}
+
+
+def test_intervals_of_clusters_are_wider_than_those_of_cases():
+    flags = [True] * 30 + [False] * 30
+    alone, together = intervals.clustered(flags, range(60)), intervals.clustered(flags, [i // 10 for i in range(60)])
+    assert together[0] < alone[0] < 0.5 < alone[1] < together[1]
+    assert alone == pytest.approx(intervals.wilson(30, 60), abs=0.02)
+    assert intervals.clustered([True] * 60, [i // 10 for i in range(60)]) == intervals.wilson(6, 6)
+
+
+def said(*causes: str) -> dict:
+    return {"score": 0.5} | {key: {"findings": [(cause, False) for cause in causes]} for key in real_cases.REPORTS}
+
+
+def test_a_real_case_is_right_wrong_or_silent_by_its_first_finding(monkeypatch):
+    monkeypatch.setattr(real_cases, "truth", lambda name: ("nan", "loss-sign"))
+    real = {
+        "a": {"faulty": said("loss-sign", "dead-relu"), "fixed": said()},
+        "b": {"faulty": said("dead-relu", "nan"), "fixed": said("dead-relu")},
+        "c": {"faulty": said("dead-relu"), "fixed": said()},
+        "d": {"faulty": said(), "fixed": said()},
+    }
+    cases = real_cases.case_table(real, {"e": {"sound": said("nan")}, "f": {"sound": said()}})
+    assert cases["with data: verdict"].tolist() == ["right", "in three", "wrong", "silent", "wrong", "silent"]
+    counts = [row[1].split(" (")[0] for row in real_cases.summary(cases)]
+    assert counts == ["1 of 4", "2 of 4", "2 of 4", "1 of 4", "1 of 4", "1 of 2"]
+    assert len(real_cases.case_rows(cases)) == 6
+
+
+def test_cases_that_are_held_out_stay_so():
+    """The rule of drawing depends on a file's name alone; none has gone."""
+    real, sound = ([draw.names(kind, part) for part in (True, False)] for kind in ("real", "sound"))
+    assert [len(part) for part in real] == [25, 34] and [len(part) for part in sound] == [39, 55]
 
 
 # ---- packages that are not there

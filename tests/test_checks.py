@@ -1,6 +1,7 @@
 """Sound models pass, models broken in one way are found out, and the caller's things stay bit for bit as they were."""
 
 import copy
+import functools
 import inspect
 import math
 import random
@@ -16,6 +17,7 @@ from torch.optim import LBFGS, SGD, Adam, AdamW, RMSprop
 
 from benchmarks.sound_models import focal, nll_of_probabilities, squared_error
 from doctor import checks, sandbox
+from doctor.checks import Status
 
 CLASSES, SIDE = 5, 8
 
@@ -537,6 +539,91 @@ def test_weights_in_the_loss_count_for_balance():
     weights = torch.tensor([30.0, 1, 1, 1, 1])
     assert one("label_balance", data=(X[FEW], Y[FEW])).fires
     assert not one("label_balance", data=(X[FEW], Y[FEW]), loss_fn=nn.CrossEntropyLoss(weights)).fires
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.spectral_norm, nn.utils.spectral_norm])
+@pytest.mark.filterwarnings("ignore:.*spectral_norm.* is deprecated")
+def test_gradients_through_spectral_norm_are_right(norm):
+    torch.manual_seed(0)
+    model = nn.Sequential(norm(nn.Linear(64, 16)), nn.ReLU(), nn.Linear(16, 5))
+    verdict = one("gradient_check", model=lambda: model)
+    assert verdict.verdict is Status.PASSES and verdict.number < 1e-6
+
+
+class Coarse(nn.Module):
+    """A model that computes a part in another type, as under autocast or in a layer that casts to float."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.layers, self.dtype = mlp(16), dtype
+
+    def forward(self, x):
+        return self.layers(x).to(self.dtype).to(x.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_gradients_in_a_coarser_type_are_not_judged(dtype):
+    verdict = one("gradient_check", model=lambda: Coarse(dtype))
+    assert verdict.verdict is Status.NOT_RUN and str(dtype) in verdict.advice
+
+
+class Autocast(Coarse):
+    def forward(self, x):
+        with torch.autocast("cpu", self.dtype):
+            return self.layers(x)
+
+
+def test_autocast_raises_no_alarm():
+    model = Autocast(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not one("gradient_check", model=lambda: model).fires
+    assert not one("gradient_check", model=lambda: model).fires
+
+
+def test_a_model_of_chance_is_not_judged_by_its_gradients():
+    class Chance(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers, self.generator = mlp(16), np.random.default_rng(0)
+
+        def forward(self, x):
+            return self.layers(x) * self.generator.random()
+
+    verdict = one("gradient_check", model=Chance)
+    assert verdict.verdict is Status.NOT_RUN and "No two passes give the same loss" in verdict.advice
+
+
+@pytest.mark.parametrize("check", ["zero_inputs", "overfit_tiny"])
+@pytest.mark.parametrize("width", [2, 5, 20])
+def test_logistic_regression_on_separable_data_raises_no_alarm(check, width):
+    for seed in range(4):
+        torch.manual_seed(seed)
+        inputs = torch.randn(500, width)
+        data = inputs, (inputs @ torch.randn(width, 1) > 0).float()
+        verdict = one(check, model=lambda: nn.Linear(width, 1), loss_fn=nn.BCEWithLogitsLoss(), data=data)
+        assert verdict.verdict is Status.PASSES, (seed, verdict)
+
+
+def test_logistic_regression_on_shuffled_labels_is_found():
+    torch.manual_seed(0)
+    data = torch.randn(2000, 5), (torch.rand(2000, 1) > 0.5).float()
+    assert one("zero_inputs", model=lambda: nn.Linear(5, 1), loss_fn=nn.BCEWithLogitsLoss(), data=data).fires
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "ignored"),
+    [
+        (nn.CrossEntropyLoss(), -100),
+        (cross_entropy, -100),
+        (nn.CrossEntropyLoss(ignore_index=255), 255),
+        (functools.partial(cross_entropy, ignore_index=0), 0),
+    ],
+)
+def test_samples_that_the_loss_ignores_are_no_class(loss_fn, ignored):
+    labels = torch.where(torch.arange(len(Y)) % 3 > 0, Y, ignored)
+    model = he(mlp(32))
+    rows = checks.run(model, loss_fn, (X, labels), adam(model), only=[*CLASSIFICATION, "overfit tiny"])
+    assert set(rows.verdict) == {"passes"}, rows
 
 
 def test_linear_and_high_dimensional_relations_of_labels_are_seen():

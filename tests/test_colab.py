@@ -1,14 +1,19 @@
 """The set-up cell as Colab runs it: in /content, beside an uploaded zip, with a mounted Drive, or with nothing."""
 
+import errno
 import json
+import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
 
 import submission
+from handin_notebook import Page
 from helpers import session
 
 NOTEBOOK = session.ROOT / "notebooks" / "01_low_level_mlp.ipynb"
@@ -34,9 +39,10 @@ def set_up_cell(content):
 def found(content, monkeypatch):
     """Return the folder that the cell finds, as in a kernel that has not imported `helpers` yet."""
     names = {}
-    exec(set_up_cell(content).partition("\nsys.path.insert")[0], names)
     monkeypatch.delitem(sys.modules, "helpers", raising=False)
-    return names["find_bundle"]()
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    exec(set_up_cell(content).partition("\nfrom helpers")[0], names)
+    return Path(sys.path[0])
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +50,7 @@ def zipped(tmp_path_factory):
     """Pack Assignment 1 as it is, but for its page."""
     folder = tmp_path_factory.mktemp("zip")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submission, "render_html", lambda path: b"")
+        patch.setattr(submission, "make_page", lambda path, root: Page())
         submission.main(["pack", "1", "--anyway", "--to", str(folder)])
     [path] = folder.glob("*.zip")
     return path
@@ -112,11 +118,81 @@ def test_zip_with_paths_that_climb_out_writes_nothing_outside(name, content, mon
     assert not Path("/evil.py").exists()
 
 
-@pytest.mark.parametrize("place", ["course", "Colab Notebooks/Übung 1"])
-def test_folder_in_the_mounted_drive(place, content, monkeypatch):
-    bundle = content / "drive" / "MyDrive" / place
+@pytest.mark.parametrize("drive", ["drive/MyDrive", "gdrive/MyDrive", "drive/Shareddrives/Group 7"])
+@pytest.mark.parametrize("place", ["course", "Colab Notebooks/Übung 1", "one/two/three"])
+def test_folder_in_the_mounted_drive(drive, place, content, monkeypatch):
+    bundle = content / drive / place
     make(bundle)
     assert found(content, monkeypatch) == bundle
+
+
+@pytest.mark.parametrize("place", ["drive/MyDrive/one/two/three/four", "../mnt/drive/course"])
+def test_what_is_not_found_in_a_drive_gets_a_sentence_that_fits(place, content, monkeypatch):
+    make(content / place)
+    with pytest.raises(FileNotFoundError, match="a Drive with it, at most 3 folders deep"):
+        found(content, monkeypatch)
+
+
+def test_zip_with_backslashes_is_unpacked(content, monkeypatch):
+    with ZipFile(content / "bundle.zip", "w") as archive:
+        for name in ("course\\helpers\\session.py", "course\\group.json"):
+            archive.writestr(name, "")  # here it stays as it is
+    assert found(content, monkeypatch) == content / "bundle" / "course"
+    assert (content / "bundle" / "course" / "group.json").exists()
+
+
+def test_of_two_zips_the_newer_one_is_unpacked(content, monkeypatch):
+    for name, age in (("course (1).zip", 0), ("course.zip", 100), ("a.zip", 200)):
+        with ZipFile(content / name, "w") as archive:
+            archive.writestr("course/helpers/session.py", f"{age}")
+        os.utime(content / name, (time.time() - age,) * 2)
+    assert (found(content, monkeypatch) / "helpers" / "session.py").read_text() == "0"
+
+
+def test_corrected_zip_in_the_same_session_is_told(content, monkeypatch, capsys):
+    def upload(name, code):
+        with ZipFile(content / name, "w") as archive:
+            archive.writestr("course/helpers/session.py", code)
+            archive.writestr("course/doctor/__init__.py", "")
+
+    upload("course.zip", "old")
+    bundle = found(content, monkeypatch)
+    monkeypatch.setattr(session, "ROOT", bundle)
+    session.check_uploads(content)
+    (bundle / "helpers" / "session.py").write_text("changed by hand")
+    session.check_uploads(content)
+    assert not capsys.readouterr().out
+    upload("course (1).zip", "corrected")
+    os.utime(content / "course (1).zip", (time.time() + 10,) * 2)
+    session.check_uploads(content)
+    assert re.fullmatch(
+        r"!!! course \(1\).zip .* other code than .*: delete .*, restart .*\.\n", capsys.readouterr().out
+    )
+
+
+def test_half_of_a_zip_is_no_corrected_one(content, monkeypatch, capsys):
+    (content / "a.zip").write_bytes(b"half")
+    session.check_uploads(content)
+    assert not capsys.readouterr().out
+
+
+def test_working_folder_that_is_gone_says_to_mount_it_again(content, tmp_path, monkeypatch):
+    (tmp_path / "drive").mkdir()
+    monkeypatch.chdir(tmp_path / "drive")
+    (tmp_path / "drive").rmdir()
+    with pytest.raises(FileNotFoundError, match=r"mount at /content/drive \(again\? then restart\)"):
+        found(content, monkeypatch)
+    os.chdir(tmp_path)
+
+
+def test_drive_that_came_off_says_to_mount_it_again(content, monkeypatch):
+    def not_connected(path):
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    make(content / "drive" / "MyDrive" / "course")
+    monkeypatch.setattr(Path, "is_file", not_connected)
+    with pytest.raises(FileNotFoundError, match=r"mount at /content/drive \(again\? then restart\)"):
+        found(content, monkeypatch)
 
 
 @pytest.mark.parametrize("place", ["", "course", "uploads/course"])

@@ -1,12 +1,18 @@
 """Tests of helpers.data: reading, checking, downloading, and the sample where nothing can be had. All offline."""
 
 import functools
+import gzip
 import hashlib
+import io
 import os
 import pickle
 import socket
+import struct
 import subprocess
 import sys
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +26,7 @@ from helpers import data, session
 TRAIN, TEST = 12, 5  # images in the tiny data sets
 ARCHIVES = {name: f"{name}/raw/train-images-idx3-ubyte.gz" for name in ("MNIST", "FashionMNIST")}
 ARCHIVES["CIFAR10"] = "cifar-10-python.tar.gz"
+DOWNLOADS = {dataset_class: dataset_class.download for dataset_class in (datasets.MNIST, datasets.CIFAR10)}
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +141,7 @@ def test_unverified_files_of_an_old_torchvision_are_not_read(tmp_path, monkeypat
 
 def test_a_mirror_is_asked_for_the_same_files(monkeypatch):
     monkeypatch.setenv("DATA_MIRROR", "http://mirror.example/x/")
-    asked = [data._dataset_class(name) for name in ("MNIST", "FashionMNIST", "CIFAR10")]
+    asked = [data._dataset_classes(name)[0] for name in ("MNIST", "FashionMNIST", "CIFAR10")]
     addresses = [*asked[0].mirrors, *asked[1].mirrors, asked[2].url]
     ends = ["MNIST/raw/", "FashionMNIST/raw/", "cifar-10-python.tar.gz"]
     assert addresses == [f"http://mirror.example/x/{end}" for end in ends]
@@ -322,6 +329,125 @@ def test_failed_download_leaves_nothing_behind(tiny, tmp_path, monkeypatch, erro
         assert socket.getdefaulttimeout() == 99
     finally:
         socket.setdefaulttimeout(None)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files` at two addresses, one of which answers `faults` times in the wrong way `fault`."""
+
+    daemon_threads = True
+
+    def __init__(self, files: dict[str, bytes], fault: str, faults: int):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files, self.fault, self.faults, self.asked, self.over = files, fault, faults, [], threading.Event()
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_):
+        """Keep quiet about clients that go away."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        """Keep quiet."""
+
+    def do_HEAD(self):  # torchvision asks so for redirections
+        self.send_response(200)
+        self.end_headers()
+
+    def do_GET(self):
+        _, address, file = self.path.split("/", 2)
+        content, server = self.server.files[file], self.server
+        server.asked.append(address)
+        if address == "faulty" and server.asked.count(address) <= server.faults:
+            self.answer_wrongly(server.fault, content)
+        else:
+            self.send(content, len(content))
+
+    def send(self, content, length, status=200):
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def answer_wrongly(self, fault, content):
+        if fault == "a page":
+            self.send(b"<html>Log in to this network first.</html>", 42)
+        elif fault == "404":
+            self.send(b"", 0, status=404)
+        elif fault == "silence":
+            self.server.over.wait(20)
+        else:  # half of it
+            self.send(content[: len(content) // 2], len(content))
+            if fault == "a stall":
+                self.server.over.wait(20)
+            elif fault == "a reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+
+
+FAULTS = "a page", "404", "silence", "a stall", "a reset", "a cut-off"
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Return a function that starts a server which has the archive(s) of a tiny data set, and sets the addresses."""
+    servers = []
+    monkeypatch.delenv("DATA_MIRROR", raising=False)
+    for dataset_class, download in DOWNLOADS.items():
+        monkeypatch.setattr(dataset_class, "download", download)
+    monkeypatch.setattr(data, "TIMEOUT", 0.4)
+
+    def serve(name, files, fault, faults):
+        if name == "CIFAR10":
+            with tarfile.open(fileobj=(buffer := io.BytesIO()), mode="w:gz") as archive:
+                for file, content in files.items():
+                    info = tarfile.TarInfo(file)
+                    info.size = len(content)
+                    archive.addfile(info, io.BytesIO(content))
+            archives = {datasets.CIFAR10.filename: buffer.getvalue()}
+        else:
+            archives = {f"{Path(file).name}.gz": gzip.compress(content) for file, content in files.items()}
+        servers.append(server := Server(archives, fault, faults))
+        sums = [(file, hashlib.md5(content).hexdigest()) for file, content in archives.items()]
+        if name == "CIFAR10":
+            monkeypatch.setattr(datasets.CIFAR10, "url", f"{server.address}/faulty/{datasets.CIFAR10.filename}")
+            monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", sums[0][1])
+        else:
+            monkeypatch.setattr(datasets.MNIST, "resources", sums)
+            monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{server.address}/{at}/" for at in ("faulty", "other")])
+        return server
+
+    yield serve
+    for server in servers:
+        server.over.set()
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("tiny", ["MNIST"], indirect=True)
+def test_second_address_is_asked_where_the_first_fails(tiny, fault, serve, tmp_path, fresh):
+    server = serve(*tiny, fault, faults=100)
+    assert data.load(tiny[0], tmp_path).source == "torchvision"
+    assert {"faulty", "other"} == set(server.asked)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("tiny", ["CIFAR10"], indirect=True)
+def test_an_only_address_is_asked_again(tiny, fault, serve, tmp_path, fresh):
+    server = serve(*tiny, fault, faults=2)
+    assert data.load(tiny[0], tmp_path).source == "torchvision"
+    assert len(server.asked) == 4  # in a try torchvision asks twice, at first only where the file has moved to
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("tiny", ["CIFAR10"], indirect=True)
+def test_after_three_tries_a_sentence_says_what_to_do(tiny, fault, serve, tmp_path, fresh):
+    server = serve(*tiny, fault, faults=100)
+    with pytest.raises(data.DownloadError, match=r"put the files there as data/README.md says") as error:
+        data.load(tiny[0], tmp_path, allow_sample=False)
+    assert len(server.asked) in (3, 6) and "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -105,3 +105,11 @@ def test_bounds_give_the_variances_of_the_papers():
 def test_settings_that_do_not_exist_are_named(configs, message, blobs):
     with pytest.raises(ValueError, match=message):
         ensemble.train(configs, 0, blobs)
+
+
+@pytest.mark.parametrize("activation", ensemble.ACTIVATIONS)
+def test_slopes_are_those_of_autograd_also_at_the_kink(activation):
+    function, slope = ensemble.ACTIVATIONS[activation]
+    z = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    a = function(z)
+    assert torch.allclose(slope(a.detach()), torch.autograd.grad(a.sum(), z)[0])

@@ -7,6 +7,7 @@ kill -9 of a study and of a hand-in, two studies at once.
 import ctypes
 import multiprocessing
 import os
+import random
 import re
 import time
 from zipfile import ZipFile
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import submission
+from benchmarks import kill
 from helpers import logbook, session, sweep
 from helpers.movie import write_gif
 
@@ -239,3 +241,12 @@ def test_two_runs_pack_the_same_hand_in(start, root, capfd):
     assert "Nothing was written" not in capfd.readouterr().out
     [packed] = (root / "to").iterdir()
     assert ZipFile(packed).testzip() is None
+
+
+# ---- killed at random moments, as in benchmarks/kill.py
+
+
+@pytest.mark.parametrize("name", kill.KINDS)
+def test_kills_lose_nothing_and_leave_nothing_half_made(name):
+    _, _, lost, half_made, _ = kill.measure(name, 3, random.Random(1))
+    assert (lost, half_made) == (0, 0)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import nbformat
 import pytest
 
 from helpers import session
@@ -18,6 +19,18 @@ NOTEBOOKS = sorted((session.ROOT / "notebooks").glob("*.ipynb"))
 def test_the_readme_and_ci_use_the_command_tested_here():
     for file in ("README.md", ".ci/run"):
         assert f"jupyter nbconvert {COMMAND}" in (session.ROOT / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("told", ["!!! A SAMPLE of real images, shifted, stands for MNIST", "all data are there"])
+def test_at_its_end_the_terminal_says_whether_numbers_count(told, tmp_path):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(f"print({told!r})")])
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook, tmp_path / "notebooks" / "01_a.ipynb")
+    shutil.copy(session.ROOT / "headless.py", tmp_path)
+    command = [sys.executable, "-m", "jupyter", "nbconvert", *COMMAND.split()]
+    result = subprocess.run(command, cwd=tmp_path, check=True, timeout=240, capture_output=True, text=True)
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("No number counts of 01_a: ") == told.startswith("!!!")
 
 
 @pytest.fixture

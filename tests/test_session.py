@@ -1,9 +1,11 @@
 """A run knows where it writes and says what it is."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,33 @@ def test_new_file_that_cannot_be_moved_is_not_left_behind(tmp_path):
     with pytest.raises(OSError), session.new_file(tmp_path / "a.txt") as temporary:
         temporary.write_text("whole")
     assert files(tmp_path) == {}
+
+
+# ---- one process at a time
+
+
+def test_a_second_one_waits_for_the_first(tmp_path, capsys):
+    path, order = tmp_path / "runs" / "a.jsonl", []
+
+    def second():
+        with session.alone_with(path, "it waits"):
+            order.append("second")
+
+    with session.alone_with(path, "nobody else"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(timeout=0.3)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"] and capsys.readouterr().out == "it waits\n"
+
+
+def test_file_systems_without_locks_let_everybody_in(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="POSIX")
+
+    def flock(*_):
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with session.alone_with(tmp_path / "a", "first"), session.alone_with(tmp_path / "a", "second"):
+        pass

@@ -8,11 +8,16 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import nbformat
+import psutil
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 
+import handin_notebook
 import submission
+from handin_notebook import make_page
 from helpers import session
 from submission import ASSIGNMENTS, find_faults
 
@@ -20,6 +25,7 @@ GROUP = {"group": "Grüppe 7", "names": ["Ada Lovelace", "Kurt Gödel"]}
 SIGNATURE = "group: Grüppe 7   names: Ada Lovelace, Kurt Gödel"
 NAME = "Assignment-1_group-Gruppe-7"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+HOLDS = "holds: it learns: 0.98 (at least 0.9)\n"
 FINDINGS = "1. He learns best. Why. It keeps the signal.\n\n2. Odd: 0.5 of it, because of batch norm.\n"
 
 
@@ -38,7 +44,7 @@ def notebook():
         cell(1, "from helpers import session\n\nsession.describe()", text(f"{SIGNATURE}   (from group.json)\n")),
         cell(2, "x = 1"),
         cell(3, "figure", new_output("display_data", {"image/png": PIXEL, "text/plain": "<Figure>"})),
-        cell(4, "summary()", text("holds: it learns: 0.98 (at least 0.9)\n")),
+        cell(4, "claim('it learns', 0.98, at_least=0.9)\nsummary()", text(f"{HOLDS}1 of 1 hold\n")),
     ]
     return new_notebook(cells=cells)
 
@@ -95,8 +101,8 @@ def path_of(root):
     return root / "notebooks" / "01_low_level_mlp.ipynb"
 
 
-def copy_of(root):
-    return root / "notebooks" / "01_low_level_mlp (1).ipynb"  # as browsers name a second download
+def copy_of(root, name="01_low_level_mlp (1).ipynb"):  # as browsers name a second download
+    return root / "notebooks" / name
 
 
 def edited(change):
@@ -114,6 +120,10 @@ def with_cell(*outputs, source="print(x)"):
     return edited(lambda given: given["cells"].append(cell(5, source, *outputs)))
 
 
+def with_summary(printed):
+    return edited(lambda given: given["cells"][-1].update(outputs=[text(printed)]))
+
+
 def with_group(**fields):
     return lambda root: write(root / "group.json", json.dumps(GROUP | fields))
 
@@ -126,11 +136,30 @@ FAULTS = {
     "missing": (lambda root: path_of(root).unlink(), "is missing"),
     "renamed": (lambda root: path_of(root).rename(copy_of(root)), r"01_low_level_mlp \(1\).ipynb: keep"),
     "a copy": (lambda root: write(copy_of(root)), r"01_low_level_mlp \(1\).ipynb: keep"),
+    "a copy of Colab": (lambda root: write(copy_of(root, "Copy of 01_low_level_mlp.ipynb")), "Copy of 01.*: keep"),
+    "a copy of Jupyter": (lambda root: write(copy_of(root, "01_low_level_mlp-Copy1.ipynb")), "-Copy1.ipynb: keep"),
+    "another ending": (lambda root: write(copy_of(root, "01_low_level_mlp.ipynb.txt")), "ipynb.txt: keep"),
     "half": (lambda root: path_of(root).write_bytes(path_of(root).read_bytes()[:-40]), "no notebook, or half of one"),
     "no notebook": (lambda root: write(path_of(root), "[1, 2]"), "no notebook"),
     "no source": (edited(lambda given: given["cells"][3].pop("source")), "no notebook"),
     "not in order": (edited(lambda given: given["cells"][2].update(execution_count=7)), "in order"),
     "never run": (edited(lambda given: given["cells"][2].update(execution_count=None)), "in order"),
+    "no count": (
+        edited(lambda given: given["cells"][2].pop("execution_count")),
+        "not saved after a whole run in order",
+    ),
+    "no list of outputs": (edited(lambda given: given["cells"][3].pop("outputs")), "nothing is shown by code cell 3"),
+    "only the set-up cell": (edited(lambda given: given.update(cells=given["cells"][:2])), r"up to summary\(\)"),
+    "no summary": (edited(lambda given: given["cells"].pop()), r"up to summary\(\)"),
+    "nothing claimed": (with_summary("0 of 0 hold\n"), r"up to summary\(\)"),
+    "a claim left out": (with_summary("1 of 1 hold\n"), '"1 of 1 hold", and it shows 0 of 0'),
+    "a claim made again": (
+        with_summary(f"{HOLDS}{HOLDS.replace('it', 'x')}FAILS: x learns: 0.1 (at least 0.9)\n1 of 2 hold\n"),
+        '"x learns"',
+    ),
+    "FAILS made holds": (with_summary(f"{HOLDS}{HOLDS.replace('it', 'x')}1 of 2 hold\n"), "shows 2 of 2: outputs are"),
+    "holds made FAILS": (with_summary(f"{HOLDS.replace('holds', 'FAILS')}1 of 1 hold\n"), "shows 0 of 1: outputs are"),
+    "a summary by hand": (with_summary(f"{HOLDS}2 of 2 hold\n"), "shows 1 of 1: outputs are"),
     "error": (with_cell(new_output("error", ename="KeyError", evalue="1")), "cell 5 ends with KeyError"),
     "error in Colab": (edited(lambda given: given["cells"][3].update(outputs=[COLAB_ERROR])), "cell 3 ends with E"),
     "no outputs": (edited(lambda given: given["cells"][3].update(outputs=[])), "nothing is shown by code cell 3"),
@@ -171,6 +200,12 @@ def test_all_that_is_wrong_with_the_group_is_said_at_once(bundle):
     assert len(find_faults(ASSIGNMENTS["1"], bundle)) == 4
 
 
+def test_what_is_claimed_again_counts_once_and_lines_may_be_in_two_outputs(bundle):
+    halves = HOLDS * 2 + HOLDS[:10], f"{HOLDS[10:]}1 of 1 hold\n"
+    edited(lambda given: given["cells"][-1].update(outputs=[*map(text, halves)]))(bundle)
+    assert find_faults(ASSIGNMENTS["1"], bundle) == []
+
+
 QUIET = [
     "x = 1", "t[0] = u[0]", "rows.append(3)", "%matplotlib inline", "figure;", "def f():\n    print(1)", "# nothing",
     "if not torch.cuda.is_available():\n    print('no GPU')", "with open('x', 'w') as file:\n    print(1, file=file)",
@@ -180,22 +215,104 @@ QUIET = [
 
 @pytest.mark.parametrize("source", QUIET)
 def test_cells_that_show_nothing_are_in_order_without_outputs(source):
-    assert not submission.SHOWING.search(source)
+    assert not handin_notebook.SHOWING.search(source)
 
 
 OWN = [HOME, f"file://{HOME}/x", f"saved to:{HOME}", f"PATH=/usr/bin:{HOME}", "Path('C:/Users/ada')", r"D:\Studium\DL"]
+OWN += [
+    r"d:\studium\dl",
+    r"\\nas\ada\dl",
+    "/content/drive/MyDrive/Ada Lovelace/x",
+    "/content/drive/Othercomputers/Ada/x",
+]
+OWN += ["/cluster/home/ada", "/scratch/ada/x", "/dss/dsshome1/lxc/ada", "/zhome/ada", "/u/ada/x", "/gpfs/home/ada"]
 CELLS = ["/".join(("", "tmp", name, "1.py:1: FutureWarning")) for name in ("ipykernel_12", "ipython-input-1-2")]
 PICTURE = '<img src="data:image/png;base64,iVBO/ada/tmp/ada+/tmp/a">'
 
 
 @pytest.mark.parametrize("shown", OWN)
 def test_what_tells_of_the_own_machine_is_found(shown):
-    assert submission.PRIVATE.search(f"some text {shown} and more")
+    assert handin_notebook.PRIVATE.search(f"some text {shown} and more")
 
 
 @pytest.mark.parametrize("shown", ["https://example.org/home/x", "/content/bundle", "a/tmp/b", PICTURE, *CELLS])
 def test_other_texts_are_not_accused(shown):
-    assert not submission.PRIVATE.search(f"some text {shown} and more")
+    assert not handin_notebook.PRIVATE.search(f"some text {shown} and more")
+
+
+def found_in(cell):
+    return [*handin_notebook.cell_faults(nbformat.from_dict(cell))]
+
+
+PLACES = {
+    "source": lambda what: new_code_cell(f"x = {what!r}"),
+    "raw string": lambda what: new_code_cell(f"x = r'{what}'"),
+    "comment": lambda what: new_code_cell(f"# d:/x, e:/y\n# {what}"),
+    "text": lambda what: new_markdown_cell(f"See {what}."),
+    "metadata": lambda what: new_code_cell("", metadata={"a": [{"b": what}]}),
+    "metadata of an output": lambda what: new_code_cell("", outputs=[
+        new_output("display_data", {"text/plain": ""}, metadata={"a": what})]),
+    "table": lambda what: new_code_cell("", outputs=[new_output("display_data", {"text/html": f"<td>{what}</td>"})]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("path", [HOME, r"d:\studium\dl", "/content/drive/MyDrive/Ada/x"])
+def test_a_path_is_found_wherever_it_stands(place, path):
+    [fault] = found_in(PLACES[place](path))
+    assert "of your own machine" in fault
+
+
+@pytest.mark.parametrize("place", ["source", "raw string", "text"])
+def test_a_path_in_the_network_is_found(place):
+    [fault] = found_in(PLACES[place](r"\\nas\ada"))
+    assert r"\\nas\ada, which is of your own machine" in fault
+
+
+HARMLESS = [
+    r"print('loss at t:\nfoo')", r"r'(?i:\w+)'", r"plt.title(r'$f:\mathbb{R}\to x$')", r"'\\Delta\\eta'", "x[a:b]",
+    "'https://example.org/home/x'", "f'{folder}/work/x'", "{x:3}", "token = 'unknown'", "secret_of_all = 'none'",
+    "tokens['the_end_of_a_long_sentence']", "5 / u / p", "sha = '0123456789abcdef0123456789abcdef01234567'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", HARMLESS)
+def test_other_sources_are_not_accused(source):
+    assert found_in(new_code_cell(source)) == []
+
+
+TOKENS = {
+    "GitHub": "gh" + "p_" + 36 * "a", "GitHub, new": "github" + "_pat_" + 30 * "a",
+    "Hugging Face": "hf" + "_" + 34 * "a",
+    "OpenAI": "sk" + "-proj-" + 40 * "a", "Anthropic": "sk" + "-ant-" + 40 * "a", "AWS": "AK" + "IA" + 16 * "A",
+    "Google": "AI" + "za" + 35 * "a", "GitLab": "glpat" + "-" + 20 * "a", "Slack": "xox" + "b-" + 12 * "1",
+    "W&B": "wandb.login(key='" + 20 * "a1" + "')", "W&B, set": "WANDB_API_KEY=" + 20 * "a1",
+    "Kaggle": '"kaggle": "' + 16 * "a1" + '"', "key": "-----BEGIN " + "RSA PRIVATE KEY-----",
+    "an address": "https://ada:" + "geheim@example.org", "any": "api_key = '" + 10 * "a1" + "'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+@pytest.mark.parametrize("place", ["text", "metadata", "table"])
+def test_a_token_is_found_and_not_shown(token, place):
+    [fault] = found_in(PLACES[place](token))
+    assert "access token" in fault and token[:20] not in fault
+
+
+def test_cells_are_named(bundle):
+    path = f"\n\nas in {HOME} and elsewhere"
+    edited(lambda given: given["cells"].insert(1, new_markdown_cell(f"## A long heading{path}")))(bundle)
+    edited(lambda given: given["metadata"].update(kernelspec={"name": "x", "display_name": f"in {HOME}/venv"}))(bundle)
+    faults = find_faults(ASSIGNMENTS["1"], bundle)
+    assert 'the text cell "## A long heading' in faults[0] and "it has in its metadata" in faults[1]
+
+
+def test_what_other_files_hold_is_found(bundle, command):
+    write(bundle / "mine.py", f"KEY = '{TOKENS['GitHub']}'\nprint('step t:\\nloss')\n")
+    write(bundle / "notebooks" / "own.py", f"DATA = '{HOME}'\n")
+    said = command("check", "1")[1]
+    assert "mine.py has in it ghp_aa..., which" in said and f"notebooks/own.py has in it {HOME}, which" in said
+    assert said.count("\n- ") == 2
 
 
 SHEET_3 = {
@@ -207,6 +324,9 @@ SHEET_3 = {
     "one finding": (lambda gifs: write_findings(gifs, "1. Odd. Why. So.\n2. Odd.\n"), "a reason for 1 of"),
     "decimals": (lambda gifs: write_findings(gifs, "1. Odd. Why. It is\n0.52 because of x.\n"), "a reason for 1 of"),
     "names": (lambda gifs: write(gifs / "findings.txt", FINDINGS), "does not show group and names"),
+    "stray": (lambda gifs: write(gifs / "exam.txt"), "gifs/ holds exam.txt, which is no part of the sheet"),
+    "stray movie": (lambda gifs: movie_in(gifs).with_name("own.gif").touch(), "gifs/ holds own.gif, which"),
+    "stray link": (lambda gifs: (gifs / "all").symlink_to(gifs.parent / "helpers"), "gifs/ holds all, which"),
 }
 
 
@@ -229,6 +349,167 @@ def test_a_part_of_sheet_3_that_is_missing_is_said(spoil, words, bundle, movies)
 def test_findings_may_be_numbered_in_other_ways(findings, bundle, movies):
     write_findings(movies, findings)
     assert find_faults(ASSIGNMENTS["3"], bundle) == []
+
+
+def test_only_what_belongs_to_a_sheet_is_packed_and_no_link(bundle, movies, command):
+    for name in ("gifs/exam.txt", "gifs/own.gif", "helpers/exam.pdf", "benchmarks/cases.zip"):
+        write(bundle / name)
+    elsewhere = bundle.parent / "exam.gif"
+    movie_in(movies).rename(elsewhere)
+    movie_in(movies).symlink_to(elsewhere)
+    (bundle / "runs" / "kept" / "03-study").symlink_to(bundle / "runs" / "kept" / "01-study")
+    said = command("pack", "3", "--anyway")[1]
+    assert f"gifs/{movie_in(movies).name} is a link" in said and "runs/kept/03-study/v1.jsonl is a link" in said
+    [path] = (bundle / "handin").glob("*.zip")
+    packed = [name.partition("/")[2] for name in names_in(path)]
+    assert not [name for name in packed if "exam" in name or "own" in name or "cases" in name or "03-study" in name]
+    assert len([name for name in packed if name.startswith("gifs/")]) == 83 + 2
+
+
+# ---- the page
+
+
+def page_with(bundle, *sources, **attachments):
+    """Return the page of the first notebook with text cells added, and what is wrong with it."""
+    cells = [new_markdown_cell(source, attachments=attachments) for source in sources]
+    edited(lambda given: given["cells"].extend(cells))(bundle)
+    page = make_page(path_of(bundle), bundle)
+    return page.content.decode(), page
+
+
+PICTURES = {
+    "Markdown": "![of mine](my%20pic.png)", "angle brackets": "![x](<my pic.png>)",
+    "a title": '![](my%20pic.png "mine")',
+    "reference": "![mine][a]\n\n[a]: my%20pic.png", "HTML": '<img src="my pic.png" width=3>',
+    "HTML inside a text": "see <img alt='' src='my%20pic.png'/> here", "capitals": '<IMG SRC="./my pic.png">',
+    "a folder above": "![](../notebooks/my%20pic.png)", "in a link": "[![](my%20pic.png)](https://example.org)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", PICTURES.values(), ids=PICTURES)
+def test_pictures_beside_a_notebook_are_in_page_and_zip(source, bundle):
+    (bundle / "notebooks" / "my pic.png").write_bytes(base64.b64decode(PIXEL))
+    content, page = page_with(bundle, source)
+    assert content.count(f"data:image/png;base64,{PIXEL}") == 2 and page.faults == []  # one is of a code cell
+    files, faults = submission.collect_files(ASSIGNMENTS["1"], bundle)
+    assert "notebooks/my pic.png" in files and faults == []
+
+
+def test_pictures_in_outputs_and_their_movies_are_in_the_page(bundle):
+    (bundle / "notebooks" / "a.mp4").write_bytes(b"movie")
+    with_cell(new_output("display_data", {"text/html": "<video src='a.mp4'></video>"}))(bundle)
+    assert "data:video/mp4;base64,bW92aWU=" in page_with(bundle)[0]
+
+
+@pytest.mark.parametrize("source", ["![](no.png)", "<img src='no.png'>", "![](../../no.png)", "<img src='//[no.png'>"])
+def test_a_picture_that_is_not_in_the_bundle_is_named(source, bundle):
+    write(bundle.parent / "no.png")
+    page = page_with(bundle, "# Here\n\n" + source)[1]
+    [fault] = page.faults
+    assert re.match(r'the text cell "# Here .*no.png.*" shows ".*no.png", which is not there: put', fault)
+    assert page.files == []
+
+
+@pytest.mark.parametrize("source", ["![x](attachment:my%20pic.png)", '<img src="attachment:my pic.png">'])
+def test_attachments_are_in_the_page_and_one_that_is_missing_is_named(source, bundle, command):
+    attachment = {"my pic.png": {"image/png": PIXEL}}
+    content, page = page_with(bundle, source, **attachment)
+    assert content.count(f"data:image/png;base64,{PIXEL}") == 2 and page.faults == []
+    edited(lambda given: given["cells"][-1].pop("attachments"))(bundle)
+    status, said = command("pack", "1", "--anyway")
+    assert status == 1 and re.search(r'the text cell ".*" shows "attachment:my.*pic.png", which is not there', said)
+    assert len(zips_in(bundle / "handin")) == 1
+
+
+FROM_THE_NETWORK = re.compile(
+    r"<(?:script|link)\b[^>]*|https?://[^\s\"'<>]*\.m?(?:js|css)\b|(?i:mathjax|require\.js|cdnjs)"
+)
+
+
+@pytest.mark.parametrize("path", sorted((session.ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_every_formula_of_a_notebook_becomes_mathml(path):
+    sources = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "markdown"]
+    small = new_notebook(cells=[new_markdown_cell(re.sub(r"!\[.*?\]\(.*?\)", "", source)) for source in sources])
+    text = handin_notebook.to_html(small, path.stem)
+    assert 'class="formula"' not in text and not FROM_THE_NETWORK.search(text)
+    formulas = [
+        formula for source in sources for formula in re.findall(r"\$\$?[^$]+\$", re.sub(r"`[^`]*`", "", source))
+    ]
+    assert text.count("<math") == len(formulas)
+
+
+def test_the_page_needs_no_network(bundle):
+    latex = new_output("display_data", {"text/latex": "$\\displaystyle a^2$", "text/plain": ""})
+    with_cell(latex, new_output("display_data", WIDGET))(bundle)
+    edited(lambda given: given["metadata"].update(widgets={}))(bundle)
+    content = page_with(
+        bundle, "$\\ln 10$ and\n\n$$\\begin{aligned}a &= b\\\\c &< d\\end{aligned}$$\n\n```mermaid\ngraph\n```"
+    )[0]
+    assert content.count("<math") == 3 and "$" not in content and not FROM_THE_NETWORK.search(content)
+
+
+@pytest.mark.parametrize("formula", [r"\frac{a}{", r"\unknown{x}", r"a & b", r"\text{a<b}", r"x_1_2"])
+def test_a_formula_that_cannot_be_read_is_named_and_shown_as_it_is(formula, bundle):
+    content, page = page_with(bundle, f"# Here\n\n${formula}$")
+    [fault] = page.faults
+    assert "has a formula that cannot be read" in fault and formula in fault
+    assert '<code class="formula">' in content
+
+
+LOADING = [
+    '<script src="https://cdn.example.org/x"></script>', "<script>load(\"https://example.org/x.min.js\")</script>",
+    '<link rel="stylesheet" href="//example.org/x.css">',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", LOADING)
+def test_what_loads_programs_from_the_network_is_named(shown, bundle):
+    with_cell(new_output("display_data", {"text/html": shown}))(bundle)
+    [fault] = page_with(bundle)[1].faults
+    assert "code cell 5 loads" in fault
+
+
+# ---- notebooks of all kinds
+
+SURROGATE = "\ud800"
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8)
+    | st.sampled_from([SURROGATE, "$a", "$$\\begin{a}", "![](a\x00b)", "![](attachment:a)", "<img src='//['>", "\n"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+def places_in(value, path=()):
+    """Yield the path to everything in a value from JSON."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield (*path, key)
+        yield from places_in(inner, (*path, key))
+
+
+WHOLE = json.loads(nbformat.writes(notebook()))
+RELATIVE = ("cells", 2, "source"), "from . import mine"
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from([*places_in(WHOLE)]), JSON)
+@example(*RELATIVE)
+@example(("cells", 2, "source"), f"x = '{SURROGATE}'")
+@example(("cells", 0, "source"), f"# {SURROGATE} ![](a{SURROGATE}.png)")
+@example(("metadata", "colab"), None)
+@example(("cells", 3, "outputs", 0, "data", "text/html"), [SURROGATE])
+def test_any_json_in_a_notebook_is_answered_in_sentences(bundle, place, value):
+    given = json.loads(json.dumps(WHOLE))
+    inner = given
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path_of(bundle).write_text(json.dumps(given), encoding="utf-8")
+    faults = find_faults(ASSIGNMENTS["1"], bundle)
+    files, others = submission.collect_files(ASSIGNMENTS["1"], bundle)
+    assert all(fault.endswith(".") for fault in [*faults, *others])
+    assert place != ("cells", 2, "source") or SURROGATE not in str(value) or "half a character" in str(faults)
+    [*submission.in_folder("a", files, [*faults, *others])]
 
 
 # ---- the zips
@@ -258,8 +539,12 @@ def test_a_zip_holds_what_its_notebook_needs_and_nothing_else(bundle, command):
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS.values(), ids=ASSIGNMENTS)
 def test_what_the_notebooks_load_and_link_to_is_in_their_zip(assignment, monkeypatch):
-    monkeypatch.setattr(submission, "render_html", lambda path: b"")
-    files = submission.collect_files(assignment, session.ROOT, [])
+    monkeypatch.setattr(submission, "make_page", lambda path, root: handin_notebook.Page(b"page"))
+    files, faults = submission.collect_files(assignment, session.ROOT)
+    assert faults == []
+    name = f"{assignment.title.replace(' ', '-')}_{80 * 'a'}_NOT-IN-ORDER"
+    in_folder = submission.in_folder(name, files, ["a fault."])
+    assert max(map(len, in_folder)) <= 80 and all(re.match(r"(\w|-)+_a+/", path) for path in in_folder)
     for name in assignment.notebooks:
         source = files[f"notebooks/{name}.ipynb"].decode()
         assert set(re.findall(r"\]\(\.\./([^)#\s]+)", source)) <= set(files)
@@ -272,7 +557,7 @@ def test_what_the_notebooks_load_and_link_to_is_in_their_zip(assignment, monkeyp
 def test_pages_hold_figures_and_movies(bundle):
     movie = base64.b64encode(b"GIF89a").decode()
     with_cell(new_output("display_data", {"image/gif": movie, "text/plain": "<Movie>"}), source="movie")(bundle)
-    page = submission.render_html(path_of(bundle)).decode()
+    page = page_with(bundle)[0]
     assert f"data:image/gif;base64,{movie}" in page and "data:image/png;base64," in page
 
 
@@ -285,13 +570,14 @@ def test_the_same_content_gives_the_same_bytes(bundle, command, tmp_path):
 
 
 def large_files(root, count=4):
-    """Add files of 0.3 MB that cannot be compressed, each to be in a part of its own at a limit of 0.5 MB."""
+    """Write files of 0.3 MB that cannot be compressed, each to be in a part of its own at a limit of 0.5 MB."""
     for number in range(count):
-        (root / "helpers" / f"{number}.bin").write_bytes(os.urandom(300_000))
+        (root / "runs" / "kept" / "01-study" / f"{number}.bin").write_bytes(os.urandom(300_000))
 
 
-def test_the_readme_names_the_limit():
-    assert f"above {submission.LIMIT} MB (`--limit`)" in (session.ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_handing_in_names_the_limit():
+    page = session.ROOT / "docs" / "hand_in.md"
+    assert f"above {submission.LIMIT} MB (`--limit`)" in page.read_text(encoding="utf-8")
 
 
 def test_parts_stay_below_the_limit_and_together_hold_everything(bundle, command, tmp_path):
@@ -310,6 +596,7 @@ def test_a_zip_that_cannot_be_replaced_leaves_all_as_it_was(bundle, command, mon
     large_files(bundle)
     command("pack", "1", "--limit", "0.5")
     before, replace = zips_in(bundle / "handin"), Path.replace
+    large_files(bundle)  # others, so that a part of the new packing would be seen
 
     def open_elsewhere(path, target):
         if "_2-of-" in path.name:
@@ -331,6 +618,42 @@ def test_a_kill_leaves_the_old_zip_and_nothing_that_looks_like_one(bundle, comma
         command("pack", "1")
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert zips_in(bundle / "handin") == before
+    [left] = (bundle / "handin").glob(".packing-*")
+    monkeypatch.undo()
+    monkeypatch.setattr(session, "ROOT", bundle)
+    (bundle / "group.json").unlink()
+    assert f"Removed handin/{left.name}" in command("pack", "1")[1]  # also where nothing is packed
+    assert zips_in(bundle / "handin") == before and not left.exists()
+
+
+def test_a_kill_between_two_parts_is_made_good(bundle, command, monkeypatch, tmp_path):
+    large_files(bundle)
+    command("pack", "1", "--limit", "0.5")
+    large_files(bundle)
+    command("pack", "1", "--limit", "0.5", "--to", tmp_path / "whole")
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda path, to: os._exit(9) if "_2-of-" in path.name else replace(path, to))
+    if (child := os.fork()) == 0:
+        command("pack", "1", "--limit", "0.5")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    monkeypatch.setattr(Path, "replace", replace)
+    (bundle / "group.json").unlink()
+    assert "Nothing was written" in command("pack", "1")[1]
+    assert zips_in(bundle / "handin") == zips_in(tmp_path / "whole")
+
+
+def test_what_another_run_is_at_is_not_cleared(bundle, command):
+    write(bundle / "handin" / f".packing-{psutil.Process().ppid()}-x" / "part")
+    write(bundle / "handin" / ".packing-of-old" / "part")
+    command("pack", "1")
+    [left] = (bundle / "handin").glob(".packing-*")
+    assert left.name.endswith("-x")
+
+
+def test_a_path_that_is_too_long_is_said(bundle, command):
+    write(bundle / "runs" / "kept" / "01-study" / (60 * "a"))
+    said = command("check", "1")[1]
+    assert "of which 64 open everywhere: shorten it." in said
 
 
 NAMES = {"": "without-a-group", "7": "group-7", "Ünï_code / ..\\..: *?": "group-Uni-code", "グループ": "group"}

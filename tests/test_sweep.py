@@ -318,7 +318,9 @@ def test_resumption_after_kill_9(runs, script):
 def test_two_processes_at_once(runs, script):
     both = [script(n_jobs=1, configs=5) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    found = {(line["config"]["x"], line["seed"]): line["result"]["y"] for line in lines(runs)}  # every line is whole
+    written = lines(runs)  # every one is whole
+    found = {(line["config"]["x"], line["seed"]): line["result"]["y"] for line in written}
+    assert len(written) == len(found), "a trial was computed twice"
     assert found == {(x, s): 10 * x + s for x in range(5) for s in (0, 1)}
 
 

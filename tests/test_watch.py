@@ -536,6 +536,24 @@ def test_optimizer_within_another_object_is_watched():
         Doctor(model, nn.CrossEntropyLoss(), "sgd")
 
 
+class Passing(SGD):
+    """An optimizer that passes its steps on to another one, as that of accelerate does."""
+
+    def __init__(self, optimizer):
+        self.optimizer = optimizer
+
+    param_groups = property(lambda self: self.optimizer.param_groups)
+
+    def step(self):
+        self.optimizer.step()
+
+
+def test_optimizer_that_passes_steps_on_is_watched_within():
+    model = nn.Linear(4, 3)
+    doctor = train_a_bit(model, nn.CrossEntropyLoss(), Passing(SGD(model.parameters(), 0.1)))
+    assert doctor.watch.count["steps"] and type(doctor.watch.optimizer) is SGD
+
+
 def test_parameters_of_lazy_modules_are_known_after_the_first_pass():
     model = nn.Sequential(nn.LazyLinear(5), nn.ReLU(), nn.LazyLinear(3))
     doctor = train_a_bit(model, nn.CrossEntropyLoss(), SGD(model.parameters(), 0.1))

@@ -1,7 +1,7 @@
-"""Makes the README's pictures anew: `python docs/pictures/extract.py` after the notebooks were run.
+"""Makes the pictures of README and docs anew: `python docs/pictures/extract.py` after the notebooks were run.
 
-A cell says by its metadata `"picture": "NAME"` that its figure becomes docs/pictures/NAME.png. The page of all movies
-is opened in headless Chromium, where that is installed.
+A cell says by its metadata `"picture": "NAME"` that its figure may become docs/pictures/NAME.png; it does if a page
+shows it. The page of all movies is opened in headless Chromium, where that is installed.
 """
 
 import base64
@@ -18,10 +18,11 @@ ROOT = HERE.parents[1]
 
 
 def marked_figures() -> Iterator[tuple[Path, bytes]]:
-    """Yield the file and the content of each picture."""
+    """Yield the file and the content of each picture that a page shows."""
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
     for notebook in sorted(ROOT.glob("notebooks/*.ipynb")):
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-            if name := cell["metadata"].get("picture"):
+            if (name := cell["metadata"].get("picture")) and f"pictures/{name}.png)" in pages:
                 shown = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
                 if len(shown) != 1:
                     raise ValueError(f"{notebook.name} shows {len(shown)} figures for the picture {name}: run it anew.")

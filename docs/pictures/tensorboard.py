@@ -35,7 +35,7 @@ class Notebook:
 
 
 def long_run(activation: str, init: str = "default", optimizer: str = "SGD") -> str:
-    return f"activation-{activation}_init-{init}_optimizer-{optimizer}_rate-0.001_epochs-200_seed-0"
+    return f"{activation}-{init}-{optimizer}-0"
 
 
 LOSS_AND_NORM = "tagFilter=loss%7Cnorm%2F01&regexInput=(sound%7Cfail_4)%2Foriginal"
@@ -86,7 +86,7 @@ def start(folder: Path, runs: str) -> tuple[subprocess.Popen, str]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen([*command, "--load_fast=false"], cwd=folder, **quiet)
     address, known = f"http://127.0.0.1:{port}/", []
-    count = len({path.parent for path in folder.rglob("events.out.tfevents.*")})
+    count = len({path.parent for path in folder.rglob("*tfevents.*")})
     for _ in range(40):
         time.sleep(3)
         with contextlib.suppress(OSError, LookupError):  # it does not answer yet, or has read nothing of a run

@@ -34,8 +34,11 @@ def input_scale(model, data) -> Verdict:
 
 
 @check
-def label_range(model, data) -> Verdict:
-    """Class indices lie in 0 ... C-1, C being the number of outputs. Number: the largest, or the one below 0."""
+def label_range(model, data, loss_fn=None) -> Verdict:
+    """Class indices lie in 0 ... C-1, C being the number of outputs. Number: the largest, or the one below 0.
+
+    Those that `loss_fn` ignores are left out, as in all checks.
+    """
     _, outputs = class_outputs(model, data)
     low, high, classes = int(data.targets.min()), int(data.targets.max()), outputs.shape[1]
     unused = classes - len(data.targets.unique())

@@ -95,17 +95,17 @@ def update_ratio(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
     return verdict(wild or not ratio > 3e-6, ratio, "3e-6 ... 1e-1, best near 1e-3", advice)
 
 
-def try_optimizers(model: nn.Module, optimizer, experiment) -> tuple[float, bool, str, str]:
+def try_optimizers(model: nn.Module, optimizer, experiment, rates=(1e-3,)) -> tuple[float, bool, str, str]:
     """Experiment with the given optimizer, if there is one, and where that only was too slow with Adam at 1e-3.
 
     `experiment(model, optimizer)` -> number, success, harm. Return the last number and success, the numbers in words,
     and a remark on an optimizer that is slow.
     """
-    attempts, found = [("Adam at rate 1e-3", copies(model)[0], None)], []
+    attempts, found = [(f"Adam at rate {rate:g}", copies(model)[0], rate) for rate in rates], []
     if optimizer is not None:
         attempts.insert(0, ("your optimizer", *copies(model, optimizer)))
-    for name, twin, its_optimizer in attempts:
-        number, success, harm = experiment(twin, its_optimizer or adam(twin))
+    for name, twin, how in attempts:
+        number, success, harm = experiment(twin, adam(twin, how) if how in rates else how)
         found.append(f"{number:.3g} with {name}")
         if success or harm:
             break
@@ -115,10 +115,10 @@ def try_optimizers(model: nn.Module, optimizer, experiment) -> tuple[float, bool
 
 @check
 def overfit_tiny(model, loss_fn, data, optimizer=None) -> Verdict:
-    """Ten samples can be learned by heart (cs231n, Karpathy), with the given optimizer or with Adam at 1e-3.
+    """Ten samples can be learned by heart (cs231n, Karpathy), with the given optimizer, or with Adam at 1e-3 or 0.1.
 
     Without dropout and weight decay, within 500 steps. Number: the loss reached. The goal is a tenth of the way from
-    perfect to undecided predictions; for other targets, a tenth of the first loss. Fires if neither gets there, or if
+    perfect to undecided predictions; for other targets, a tenth of the first loss. Fires if none gets there, or if
     the given optimizer makes the loss rise. Inputs of d < 9 numbers: d + 1 samples, which a linear model can learn.
     """
     tiny = Data(*data.sample(min(TINY, 1 + data.inputs[0].numel())))
@@ -140,24 +140,50 @@ def overfit_tiny(model, loss_fn, data, optimizer=None) -> Verdict:
                 break
         return loss, loss <= goal, not loss <= max(start, goal)
 
-    loss, success, words, note = try_optimizers(model, optimizer, experiment)
+    loss, success, words, note = try_optimizers(model, optimizer, experiment, rates=(1e-3, 0.1))
     remedy = "find the fault before you take more data" if loss <= start else "lower the learning rate"
     advice = f"The loss gets from {start:.3g} to {words}: {remedy}."
     return verdict(not success, loss, f"at most {goal:.2g}", advice, note)
+
+
+def guesses(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:
+    """Return guessed and true classes (B,) of some samples, also of 0.0 and 1.0; raises NotRun for other targets."""
+    if data.targets.is_floating_point() and data.targets.unique().tolist() == [0, 1]:
+        inputs, labels = data.sample()
+        with torch.no_grad():
+            outputs = quiet(model)(inputs)
+        if outputs.shape == labels.shape:
+            return (outputs > outputs.median(0).values).flatten().long(), labels.flatten().long()
+    labels, outputs = class_outputs(model, data)
+    return outputs.argmax(1), labels
 
 
 @check
 def zero_inputs(model, loss_fn, data) -> Verdict:
     """Real inputs are worth more than zeros (Karpathy): the loss after 60 steps of Adam on either, on copies.
 
-    Up to 300 steps where they are not yet, and the data have as many batches. Number: the loss with real inputs / that
-    with zeros. Fires above 0.99, unless classes are guessed better than by chance: large first outputs cost many steps.
+    Up to 300 steps where they are not yet, and the data have as many batches; then at rate 0.1, judged on samples that
+    were not trained on. Number: the loss with real inputs / that with zeros. Fires above 0.99, unless classes are
+    guessed better than by chance: large first outputs cost many steps.
     """
     require(data, floats=True)
-    inputs, targets = data.sample()
+    half = len(data.inputs) // 2
+    parts = (Data(*(part[k::2] for part in data[:2])) for k in (0, 1)) if half > 100 else (data, data)
+    for training, judging, rate in ((data, data, 1e-3), (*parts, 0.1)):
+        better, real, zeros = compare_with_zeros(model, loss_fn, training, judging, rate)
+        if better:
+            break
+    found = f"After training the loss is {real:.3g}, with zeros as inputs {zeros:.3g}"
+    advice = f"{found}: inputs hold nothing, labels do not fit them, or nothing gets through the model."
+    return verdict(not better, real / zeros if zeros else math.nan, "below 0.99", advice)
+
+
+def compare_with_zeros(model, loss_fn, training: Data, judging: Data, rate: float) -> tuple[bool, float, float]:
+    """Return whether a copy that sees inputs does better than one that sees zeros, and the losses of the two."""
+    inputs, targets = judging.sample()
     (seeing, _), (blind, _) = copies(model), copies(model)
-    trials = (seeing, adam(seeing), lambda x: x), (blind, adam(blind), torch.zeros_like)
-    for batches in data.rounds():
+    trials = (seeing, adam(seeing, rate), lambda x: x), (blind, adam(blind, rate), torch.zeros_like)
+    for batches in training.rounds():
         losses = []
         for twin, optimizer, view in trials:
             torch.manual_seed(0)  # the same dropout
@@ -166,13 +192,10 @@ def zero_inputs(model, loss_fn, data) -> Verdict:
         real, zeros = losses
         better = zeros - real > 0.01 * abs(zeros)
         with contextlib.suppress(NotRun):
-            labels, outputs = class_outputs(seeing, data)
-            better |= standard_errors(outputs.argmax(1), labels) > 3
+            better |= standard_errors(*guesses(seeing, judging)) > 3
         if better:
             break
-    found = f"After training the loss is {real:.3g}, with zeros as inputs {zeros:.3g}"
-    advice = f"{found}: inputs hold nothing, labels do not fit them, or nothing gets through the model."
-    return verdict(not better, real / zeros if zeros else math.nan, "below 0.99", advice)
+    return better, real, zeros
 
 
 @check

@@ -63,7 +63,7 @@ def check(function):
         given = signature.bind(*args, **kwargs).arguments
         with undisturbed():
             if "data" in given:
-                given["data"] = Data.of(given["data"], given.get("model"))
+                given["data"] = without_ignored(Data.of(given["data"], given.get("model")), given.get("loss_fn"))
             try:
                 if missing := [key for key in required if given[key] is None]:
                     raise NotRun(REASONS[missing[0]])
@@ -93,6 +93,15 @@ def require(data: Data, floats: bool = False, classes: bool = False, test: bool 
         raise NotRun("It is for classification: one class index for each sample.")
     if test and data.test_inputs is None:
         raise NotRun("It needs test data: (inputs, targets, test_inputs, test_targets).")
+
+
+def without_ignored(data: Data, loss_fn) -> Data:
+    """Return the data without samples whose class index the loss ignores: its `ignore_index`, or torch's -100."""
+    named = getattr(loss_fn, "keywords", {}).get("ignore_index", -100)  # of a partial function
+    counts = data.targets != getattr(loss_fn, "ignore_index", named)
+    if data.targets.ndim != 1 or data.targets.is_floating_point() or counts.all() or not counts.any():
+        return data
+    return data._replace(inputs=data.inputs[counts], targets=data.targets[counts])
 
 
 def class_outputs(model: nn.Module, data: Data) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ from collections.abc import Container
 from torch import nn
 
 from doctor.evidence import GAIN, LOSS, MEANT, PATIENCE, Evidence, NotRun, Symptom, often
-from doctor.records import Pass
+from doctor.measure import as_drawn
+from doctor.records import Pass, layer_of
 
 WORSE = 0.03  # of the score: less may be chance
 
@@ -44,10 +45,17 @@ def finds_nothing(p: Pass, trained: Container[str]) -> bool:
 def gain_needed(evidence: Evidence, layers: list[str]) -> float:
     """Return what training these layers, too, has to win: they may be left out on purpose.
 
-    So are the first ones, as of a backbone, and most of them, where adapters are trained.
+    So are the first ones, as of a backbone, and most of them, where adapters are trained, unless they are untrained.
     """
     first, most = evidence.used[: len(layers)] == layers, 2 * len(layers) > len(evidence.used)
-    return MEANT if first or most else GAIN
+    return MEANT if (first or most) and not untrained(evidence, layers) else GAIN
+
+
+def untrained(evidence: Evidence, layers: list[str]) -> bool:
+    """Tell whether the weights of layers are random numbers still."""
+    weights = [w for w in evidence.watch.weights if w.layer in layers and w.dimensions > 1]
+    still = all(len(evidence.sizes[w.name]) < 2 for w in weights)
+    return bool(weights) and still and all(as_drawn(evidence.watch.parameters[w.name]) for w in weights)
 
 
 def parameters_not_in_optimizer(evidence: Evidence) -> Symptom | None:
@@ -72,11 +80,17 @@ def layer_frozen(evidence: Evidence) -> Symptom | None:
     """Layers of the forward pass do not train."""
     frozen = {w.layer: "requires_grad is off" for w in evidence.matrices if not requires_grad(evidence, w.name)}
     frozen |= {w.layer: "its rate is 0" for w in evidence.matrices if evidence.trained.get(w.name) == 0}
-    layers = [layer for layer in evidence.used if layer in frozen]
+    layers = frozen_embeddings(evidence.model) + [layer for layer in evidence.used if layer in frozen]
+    frozen |= dict.fromkeys(frozen_embeddings(evidence.model), "requires_grad is off")
     if layers:
         text = f"{layers[-1]} does not learn: {frozen[layers[-1]]}"
         text += f"; nor do {len(layers) - 1} other layers" if layers[1:] else ""
         return Symptom(text, 0, layers[-1], needs=gain_needed(evidence, layers))
+
+
+def frozen_embeddings(model: nn.Module) -> list[str]:
+    kinds = nn.Embedding, nn.EmbeddingBag
+    return [name for name, m in model.named_modules() if isinstance(m, kinds) and not m.weight.requires_grad]
 
 
 def requires_grad(evidence: Evidence, name: str) -> bool:
@@ -94,8 +108,10 @@ def graph_cut(evidence: Evidence) -> Symptom | None:
     layers = [layer for layer in evidence.used if any(w.layer == layer for w in trained if w.name not in reached)]
     if layers and evidence.updated and (calls or len(layers) < len(evidence.used)):
         names = f"{layers[0]} and {len(layers) - 1} other layers" if layers[1:] else layers[0]
-        text = f"no gradient arrives at {names}{seen}"
-        return Symptom(text, 0, layers[0], needs=gain_needed(evidence, layers))
+        zeros = any(u.reached for p in evidence.passes for u in p.updates if layer_of(u.name) in layers)
+        random = not zeros and evidence.used[: len(layers)] == layers and untrained(evidence, layers)
+        text = f"no gradient arrives at {names}{', which is random still' if random else ''}{seen}"
+        return Symptom(text, 0, layers[0], certain=random, needs=gain_needed(evidence, layers))
 
 
 def module_not_registered(evidence: Evidence) -> Symptom | None:
@@ -106,6 +122,14 @@ def module_not_registered(evidence: Evidence) -> Symptom | None:
         shape = tuple(strangers[0][0].shape)
         text = f"the forward pass uses parameters that model.parameters() lacks, such as one of shape {shape}"
         return Symptom(text, 0, certain=all(p._version == version for p, version in strangers))
+
+
+def weights_not_copied(evidence: Evidence) -> Symptom | None:
+    """What is loaded as the weights of an earlier step are the present ones: a reference was kept, no copy."""
+    number = evidence.count["weights loaded into themselves"]
+    if number:
+        text = f"load_state_dict() got the weights that the model has, {number} times: what was kept went on learning"
+        return Symptom(text, evidence.watch.first_step["weights loaded into themselves"], certain=True)
 
 
 def behaves_differently(evidence: Evidence) -> str:

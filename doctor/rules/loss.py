@@ -6,16 +6,28 @@ from statistics import median
 import torch
 from torch.overrides import TorchFunctionMode
 
-from doctor.evidence import CLASSES, LOSS, Evidence, NotRun, Symptom, close, is_float, often, total_norm
+from doctor.evidence import CLASSES, GAIN, LOSS, Evidence, NotRun, Symptom, close, is_float, often, total_norm
 from doctor.measure import function_name
+
+
+def class_weights_wrong(evidence: Evidence) -> Symptom | None:
+    """The loss gives frequent classes larger weights, and rare ones smaller weights, than it gives on average."""
+    weight = getattr(evidence.watch.plain_loss, "weight", None)
+    counts = evidence.class_counts
+    if not isinstance(weight, torch.Tensor) or max(counts, default=0) >= len(weight) or len(counts) < 2:
+        raise NotRun("It judges weights of classes in the loss.")
+    shares = torch.tensor([float(counts[c]) for c in range(len(weight))])
+    if weight.max() > 1.5 * weight.min() and torch.corrcoef(torch.stack([shares, weight.float().cpu()]))[0, 1] > 0.5:
+        most = int(shares.argmax())
+        text = f"class {most}, the most frequent one, has weight {weight[most]:.3g}, others {weight.min():.3g} and more"
+        return Symptom(text, 0)
 
 
 def loss_sign(evidence: Evidence) -> Symptom | None:
     """What the loop drives up is lower where outputs are right, or what it drives down is higher there."""
-    maximized = any(group.get("maximize") for group in evidence.watch.optimizer.param_groups)
-    negative = often(p.scale < 0 for p in evidence.passes_with(lambda p: p.scale, LOSS))
-    text = "the optimizer has maximize=True" if maximized else "backward() is called on minus the loss"
-    upward = maximized != negative
+    evidence.passes_with(lambda p: p.scale, LOSS)
+    upward = evidence.sign < 0
+    text = "the optimizer has maximize=True, or backward() is called on minus the loss"
     try:
         right, wrong = right_and_wrong(evidence)
     except NotRun:
@@ -84,7 +96,8 @@ def activation_on_output(evidence: Evidence) -> Symptom | None:
     if targets.is_floating_point() and outputs.shape == targets.shape:
         outside = ((targets < low - 0.01) | (targets > high + 0.01)).float().mean().item()
         if outside > 0.02:
-            return Symptom(f"{outside:.0%} of the targets are outside of what {ending[0]} gives", 0, evidence.used[-1])
+            text = f"{outside:.0%} of the targets are outside of what {ending[0]} gives"
+            return Symptom(text, 0, evidence.used[-1], needs=GAIN)
 
 
 # What activation functions can give, by the names of their torch functions.

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from doctor import checks
-from doctor.evidence import Evidence, Symptom, fires
+from doctor.evidence import PATIENCE, Evidence, NotRun, Symptom, fires
 from doctor.records import Pass, Place
 from doctor.rules.weights import DEAD
 from doctor.watch import FIRST
@@ -19,6 +19,7 @@ from doctor.watch import FIRST
 GROWTH, LARGEST_GRADIENT, FADED = 30.0, 1000.0, 0.01
 SATURATED = 0.5
 SMALL_BATCH = 4
+STALE = 0.1  # of the score
 
 
 def no_nonlinearity(evidence: Evidence) -> Symptom | None:
@@ -66,6 +67,18 @@ def batchnorm_small_batch(evidence: Evidence) -> Symptom | None:
     sizes = [p.size for p in evidence.passes if p.size and p.training]
     if norms and sizes and median(sizes) <= SMALL_BATCH:
         return Symptom(f"{norms[0]} takes its averages over batches of {median(sizes):g}", 0, norms[0])
+
+
+def batchnorm_stats_stale(evidence: Evidence) -> Symptom | None:
+    """The model does far better with the statistics of a batch than with the running averages that evaluation uses."""
+    norms = [name for name, m in evidence.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        raise NotRun("The model has no batch norm.")
+    trials = evidence.experiments()
+    own, by_batch = trials.score(None), trials.score(None, training=True)
+    if by_batch > own + STALE:
+        text = f"the score is {own:.2f} in evaluation mode and {by_batch:.2f} with the averages of each batch"
+        return Symptom(text, 0, norms[0], certain=evidence.steps >= PATIENCE)
 
 
 def dropout_too_high(evidence: Evidence) -> Symptom | None:
