@@ -192,9 +192,7 @@ def main(kills: int = KILLS) -> None:
     submission_main(), report()  # before the processes part
     rng, start = random.Random(0), time.monotonic()
     rows = [[name, *map(str, measure(name, kills, rng))] for name in KINDS]
-    note = (
-        "Lost: finished and not there afterwards. Half-made: looks whole and is not. Left over: unfinished files or "
-    )
+    note = "Lost: finished and not there afterwards. Half-made: looks whole and is not. Left over: unfinished files or "
     note += f"folders, whose names begin with a dot and which nothing reads. {time.monotonic() - start:.0f} s."
     header = "work", "kills", "pieces finished before them", "lost", "half-made", "left over"
     write_report("kill", "Killed at random moments (kill -9)", header, rows, note)

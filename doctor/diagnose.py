@@ -10,6 +10,7 @@ A symptom with impaired learning, or one whose fix wins in an experiment, is a f
 """
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from textwrap import shorten
@@ -56,7 +57,8 @@ class Doctor(contextlib.AbstractContextManager):
         """
         errors = tuple(self.watch.errors)
         try:
-            with gradients_kept(self.watch.model), unheard():
+            with gradients_kept(self.watch.model), unheard(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the loop has had its own
                 return diagnose(Evidence(self.watch, probe, test), errors)
         except NotRun as reason:
             return Report([], [Check(cause, Outcome.SKIPPED, str(reason)) for cause in CAUSES], "", errors)

@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -250,8 +249,7 @@ class Evidence:
 
     def own_loss(self, outputs: Tensor, targets: Tensor) -> float:
         """Return the loop's loss."""
-        with torch.no_grad(), undisturbed(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), undisturbed():
             return self.watch.plain_loss(outputs, targets).mean().item()
 
     @cached_property
