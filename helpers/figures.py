@@ -27,7 +27,7 @@ GREY = "#777777"  # the baseline, and guide lines
 
 def panels(rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
     """Return a Figure and its axes (rows, columns); closed in pyplot, so that a notebook shows it once."""
-    options.setdefault("figsize", (1.4 + 2.8 * columns if columns > 1 else 7.6, 3.3 * rows))
+    options.setdefault("figsize", (1.4 + 2.8 * columns if columns > 1 else 7.6, 2.75 * rows))
     figure, axes = plt.subplots(rows, columns, squeeze=False, **options)
     for ax in axes.flat if session.QUICK else ():
         ax.set_axis_off()  # ticks and their labels are half of the time of drawing
@@ -128,7 +128,7 @@ def response(table, x: str, y: str, hue=None, panel=None, log_x=True, xlabel="",
 
 def heatmap(grid: pd.DataFrame, title: str, label: str, fmt: str = "{:.0f}", cmap: str = "viridis", **limits) -> Figure:
     """Draw a table of numbers as colored cells with their values; the names of its axes are the labels."""
-    figure, ((ax,),) = panels(figsize=(1.8 + 0.52 * grid.shape[1], 1.1 + 0.36 * grid.shape[0]))
+    figure, ((ax,),) = panels(figsize=(1.8 + 0.52 * grid.shape[1], 1 + 0.27 * grid.shape[0]))
     values = grid.to_numpy(dtype=float)
     image = ax.imshow(values, cmap=cmap, aspect="auto", origin="lower", **limits)
     ax.tick_params(labelsize=8.5)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 import zipfile
@@ -25,9 +26,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NOT_FILLED_IN = "not filled in yet"
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
 SEEDS_FROM = int(os.environ.get("SEEDS_FROM") or 0)  # added to every seed of a study: a run on fresh seeds
+KEPT_SEEDS_FROM = int(os.environ.get("KEPT_SEEDS_FROM") or SEEDS_FROM)  # the same for kept studies; 0: as committed
 
-# Reasons why the numbers of this run prove nothing. With one of them no claim is judged and everything
-# is written below `provisional/`, so that a real run's files are never touched.
+# Reasons why the numbers of this run prove nothing. With one no claim is judged, and all goes to `provisional/`.
 caveats: list[str] = ["quick run"] if QUICK else []
 
 
@@ -47,7 +48,7 @@ def folder(name: str) -> Path:
 def kept_path(path: str) -> Path:
     """Return `path` in the project's runs/kept if it is there and this run may read it, else where it is written."""
     committed = ROOT / "runs" / "kept" / path
-    return committed if committed.exists() and not QUICK and not SEEDS_FROM else folder("runs") / "kept" / path
+    return committed if committed.exists() and not QUICK and not KEPT_SEEDS_FROM else folder("runs") / "kept" / path
 
 
 @contextlib.contextmanager
@@ -174,4 +175,7 @@ def describe() -> None:
     if QUICK:
         print('QUICK=1: a short smoke run. Its numbers mean nothing; it writes to "provisional/".')
     if SEEDS_FROM:
-        print(f'SEEDS_FROM={SEEDS_FROM}: a run on other seeds. It reads nothing kept; it writes to "provisional/".')
+        print(f'SEEDS_FROM={SEEDS_FROM}: other seeds, for kept studies {KEPT_SEEDS_FROM}; it writes to "provisional/".')
+    if "ipykernel" in sys.modules:  # in a saved page tables get narrow rows
+        page = sys.modules["IPython"].display
+        page.display(page.HTML("<style>.dataframe :is(td, th) {padding: 1px 8px !important; line-height: 1.2}</style>"))

@@ -54,7 +54,7 @@ def record(log, model, batch, parameters=None) -> None:
 
 def draw(runs: dict[str, dict], guess: float = math.log(10)) -> figures.Figure:
     """Draw a row for each run {label: logbook.read(folder)}, on common scales; dotted: `guess`, the loss of that."""
-    figure, axes = figures.panels(len(runs), len(TITLES), figsize=(11.5, 0.2 + 1.8 * len(runs)))
+    figure, axes = figures.panels(len(runs), len(TITLES), figsize=(11.5, 0.2 + 1.38 * len(runs)))
     for row, (label, run) in zip(axes, runs.items(), strict=True):
         row[0].imshow(run["inputs"].values[0])
         low, high = (run[f"image_{end}/inputs"].values[0] for end in ("min", "max"))

@@ -3,8 +3,7 @@
 Trials run in one process for each core of this machine; in two where they share a GPU; in a quick run here. Around a
 call of `study`, `with joblib.parallel_config(n_jobs=4)` takes four processes, `n_jobs=1` this one alone. For a cluster
 make a `dask.distributed.Client(...)` before, and write `backend="dask"`; its workers need the project's folder on their
-PYTHONPATH, and Dask waits forever on a trial that always kills its worker. A study may be begun on a CPU and continued
-on a GPU, though their results differ by rounding.
+PYTHONPATH, and Dask waits forever on a trial that always kills its worker.
 """
 
 import functools
@@ -62,7 +61,8 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
     Raises RuntimeError for a trial that loads a sample unknown to this process; ValueError or TypeError for an unfit
     name, config, seed or result; session.CannotSave where the disk is full or the folder read-only.
     """
-    trials, file = _trials(configs, seeds), _File(name, version, trial, keep)
+    shift = session.KEPT_SEEDS_FROM if keep else session.SEEDS_FROM
+    trials, file = _trials(configs, seeds, shift), _File(name, version, trial, keep)
     old, new = _finished(trial, trials, file), {}
     if len(old) < len(trials):
         session.check_saving(file.path)  # before the first trial, not after hours
@@ -75,7 +75,7 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
         _recheck(name, trial, random.Random().sample(list(old.values()), min(recheck, len(old))), old)
     if errors := [record["error"] for record in new.values() if record["error"]]:
         print(f"{name}: {len(errors)} of {len(trials)} trials failed, the next call tries them again. {errors[0]}")
-    return _table(trials, old | new)
+    return _table(trials, old | new, shift)
 
 
 def recheck_difference() -> float:
@@ -89,9 +89,8 @@ def recheck_difference() -> float:
 def batched(same, at_most=None):
     """Mark a trial that trains several networks at once: `trial(configs, seed)` returns a list of dicts, one a config.
 
-    Trials with the same seed and the same values of the config keys `same` go into one call, `at_most` many, an int
-    or a function of one of their configs. Which of them come together must not change a result, but for rounding:
-    after a resumption it is others. They get equal shares of its seconds.
+    Trials with the same seed and the same values of the config keys `same` go into one call, `at_most` many, an int or
+    a function of one of their configs. Which come together must not change a result, but for rounding.
     """
     return functools.partial(_mark, batched=((same,) if isinstance(same, str) else tuple(same), at_most))
 
@@ -118,11 +117,11 @@ def _finished(trial, trials: dict, file) -> dict:
     return {key: r for key, r in file.read().items() if key in trials and all(Path(p).exists() for p in paths[key])}
 
 
-def _trials(configs, seeds) -> dict:
+def _trials(configs, seeds, shift: int) -> dict:
     """Return {key: (config, seed)} in the order of the table."""
     trials = {}
-    for config, seed in itertools.product([_checked(c, "Config") for c in configs], map(operator.index, seeds)):
-        seed += session.SEEDS_FROM
+    shifted = [operator.index(seed) + shift for seed in seeds]
+    for config, seed in itertools.product([_checked(c, "Config") for c in configs], shifted):
         if (key := _key(config, seed)) in trials:
             raise ValueError(f"Config {config} with seed {seed} is there twice.")
         trials[key] = config, seed
@@ -231,16 +230,15 @@ def _run(trial, caveats: list, index: int, group: tuple[list, int]) -> tuple[int
 
 def _records(configs: list, seed: int, results, seconds: float, error: str) -> list[dict]:
     """Return what is written down of a group."""
-    ends = {"seconds": seconds, "error": error}
-    pairs = zip(configs, results, strict=True)
+    pairs, ends = zip(configs, results, strict=True), {"seconds": seconds, "error": error}
     return [{"config": c, "seed": seed, "result": _checked(r, "Result", others=c)} | ends for c, r in pairs]
 
 
-def _table(trials: dict, records: dict) -> pd.DataFrame:
+def _table(trials: dict, records: dict, shift: int) -> pd.DataFrame:
     """Return a row for each trial, with the seed as the caller gave it."""
     parts = (
         [config for config, _ in trials.values()],
-        [{"seed": seed - session.SEEDS_FROM} for _, seed in trials.values()],
+        [{"seed": seed - shift} for _, seed in trials.values()],
         [records[key]["result"] for key in trials],
         [{name: records[key][name] for name in ("seconds", "error")} for key in trials],
     )
@@ -278,10 +276,7 @@ def _difference(new: dict, kept: dict, results: list[dict]) -> float:
 
 
 class _File:
-    """Read the trials of a study, a JSON object a line, from `source` (what is committed) and `path`; append to `path`.
-
-    In a cache a line tells the code that made it. With kept trials each session of appending begins with a provenance.
-    """
+    """Read the trials of a study, a JSON object a line, from `source` (committed) and `path`; append to `path`."""
 
     def __init__(self, name: str, version: int, trial, keep: bool):
         if not re.fullmatch(r"\w[\w.-]*", name) or name == "kept":
@@ -326,7 +321,8 @@ class _File:
         if self.keep and session.caveats and not session.QUICK:
             return "; they come from the real data"
         changed = self.commit and _git("diff", "--name-only", self.commit, "--", *map(str, self.files))
-        return f"; since they were kept these have changed: {', '.join(changed.split())}" if changed else ""
+        names = changed.split() if changed else ()
+        return f"; files changed since they were kept: {len(names)} ({', '.join(names[:2])})" if names else ""
 
 
 def _provenance() -> dict:

@@ -37,6 +37,7 @@ NOT_RUN = {
     "tensorboard --logdir runs": "a server that runs until it is stopped; tests/test_logbook.py reads what it reads",
     "tensorboard --logdir runs/kept": "the same",
     "pip install .": "it would install into this environment; tests/test_doctor.py looks at what it would install",
+    "python docs/badges.py": "it writes into notebooks/; tests/test_badges.py runs what it runs",
     "python docs/pictures/extract.py": "it writes into docs/; a test below compares what it would write",
 }
 

@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -42,8 +44,20 @@ def test_what_is_kept_is_read_on_the_sample_and_not_with_other_seeds(monkeypatch
     committed = session.ROOT / "runs" / "kept" / "README.md"
     session.caveats.append("sample MNIST")
     assert session.kept_path("README.md") == committed
-    monkeypatch.setattr(session, "SEEDS_FROM", 1000)
+    monkeypatch.setattr(session, "KEPT_SEEDS_FROM", 1000)
     assert session.kept_path("README.md") != committed
+
+
+def test_kept_studies_follow_the_seeds_unless_told_otherwise():
+    code = "from helpers import session; print(session.SEEDS_FROM, session.KEPT_SEEDS_FROM)"
+    for given, expected in (
+        ({}, "0 0"),
+        ({"SEEDS_FROM": "7"}, "7 7"),
+        ({"SEEDS_FROM": "7", "KEPT_SEEDS_FROM": "0"}, "7 0"),
+    ):
+        environment = {name: value for name, value in os.environ.items() if "SEEDS_FROM" not in name} | given
+        run = [sys.executable, "-c", code]
+        assert subprocess.check_output(run, env=environment, cwd=session.ROOT, text=True).strip() == expected
 
 
 def test_paths_are_shown_from_the_root_on(tmp_path):

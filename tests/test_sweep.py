@@ -419,6 +419,13 @@ def test_seeds_are_shifted_for_the_trial_alone(runs, alone, monkeypatch):
     assert [line["seed"] for line in lines(runs)] == [1000, 1001]
 
 
+def test_kept_seeds_are_shifted_by_their_own_number(runs, alone, monkeypatch):
+    monkeypatch.setattr(session, "SEEDS_FROM", 1000)
+    monkeypatch.setattr(session, "KEPT_SEEDS_FROM", 2)
+    table = study("fresh", lambda config, seed: {"y": seed}, [{"x": 1}], [0, 1], keep=True)
+    assert table["seed"].tolist() == [0, 1] and table["y"].tolist() == [2, 3]
+
+
 WORDS = """
 import joblib
 from doctor import causes
