@@ -132,6 +132,8 @@ class Evidence:
         )
         if fmean(entropies) < (1 - LEARNED) * guessing + 0.01 or right > (1 + max(shares)) / 2:
             return ""
+        if not self.favors_right and self.beats_constant:
+            raise NotRun("The loss wants something else of its outputs than logits.")
         return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
 
     def _as_constant(self) -> str:
@@ -141,6 +143,21 @@ class Evidence:
         if own < constant - LEARNED * abs(constant) or constant + abs(constant) / 2 < own < first / 2:
             return ""
         return f"the loss is {own:.3g}, that of the best constant prediction {constant:.3g}"
+
+    @property
+    def favors_right(self) -> bool:
+        """Whether what the loop drives down is lower for made-up right outputs than for wrong ones."""
+        with contextlib.suppress(NotRun):
+            right, wrong = self.right_and_wrong()
+            return self.sign * (right - wrong) < 1e-6
+        return True
+
+    @property
+    def beats_constant(self) -> bool:
+        """Whether the loop's own loss is far below that of the best constant; not where that cannot be judged."""
+        with contextlib.suppress(NotRun):
+            return not self._as_constant()
+        return False
 
     @cached_property
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
@@ -246,6 +263,21 @@ class Evidence:
         """Return the loss where the right output is the one number, and all others are the other."""
         outputs, labels = self.made_up
         return self.loss_of(others + (right - others) * one_hot(labels, outputs.shape[1]).float(), labels)
+
+    def right_and_wrong(self, size: float = 10.0) -> tuple[float, float]:
+        """Return the losses of right outputs and of wrong ones; where targets are 0 and 1, of the better of two wrongs.
+
+        `size`: of logits, and of errors as times 0.3 standard deviations.
+        """
+        outputs, targets = self.pairs[-1] if self.watch.kept else (None, None)
+        if outputs is None or outputs.shape != targets.shape or not is_float(targets):
+            return self.loss_of_right(size), self.loss_of_right(-size)
+        if not ((targets == 0) | (targets == 1)).all():
+            return self.own_loss(targets, targets), self.own_loss(targets + 0.3 * size * targets.std(), targets)
+        low, high = (0.0, 1.0) if outputs.min() >= 0 and outputs.max() <= 1 else (-size, size)
+        right = low + (high - low) * targets
+        wrong = [torch.where(targets == value, low + high - right, right) for value in targets.unique()]
+        return self.own_loss(right, targets), min(self.own_loss(outputs, targets) for outputs in wrong)
 
     def own_loss(self, outputs: Tensor, targets: Tensor) -> float:
         """Return the loop's loss."""

@@ -361,6 +361,7 @@ def test_the_order_of_rules_does_not_change_what_is_found(cause, monkeypatch):
     assert found[0] == found[1] and any(isinstance(result, Symptom) for result in found[0].values())
 
 
+@pytest.mark.filterwarnings("ignore:Using a target size")  # torch's own, which the loop has asked for
 @pytest.mark.parametrize("cause", BROKEN)
 def test_a_broken_run_gets_its_cause_named_first(cause):
     report = BROKEN[cause]().report()

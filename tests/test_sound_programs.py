@@ -293,7 +293,40 @@ def autoencoder():
     return doctor
 
 
+def contrastive():
+    """Pull pairs of one class together: a small distance is right where the target is 1 (Hadsell et al. 2006)."""
+    model = mlp()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+
+    def loss_fn(distance, alike):
+        return (alike * distance**2 + (1 - alike) * F.relu(1 - distance) ** 2).mean()
+
+    with Doctor(model, loss_fn, optimizer) as doctor:
+        for i in batches():
+            optimizer.zero_grad()
+            a, b = model(X[i]).chunk(2)
+            alike = (Y[i][:16] == Y[i][16:]).float()
+            doctor.loss_fn((a - b).norm(dim=1), alike).backward()
+            optimizer.step()
+    return doctor
+
+
+def ordered_classes():
+    """Tell grades by thresholds: each output says whether the grade is above one of them (Cao et al. 2020)."""
+    model = mlp(outputs=3)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+
+    def loss_fn(logits, grades):
+        return F.binary_cross_entropy_with_logits(logits, (grades[:, None] > torch.arange(3)).float())
+
+    with Doctor(model, loss_fn, optimizer) as doctor:
+        simple(doctor, model, optimizer)
+    return doctor
+
+
 PROGRAMS = [
+    contrastive,
+    ordered_classes,
     ordinary,
     lbfgs,
     sharpness_aware,

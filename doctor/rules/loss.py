@@ -29,26 +29,14 @@ def loss_sign(evidence: Evidence) -> Symptom | None:
     upward = evidence.sign < 0
     text = "the optimizer has maximize=True, or backward() is called on minus the loss"
     try:
-        right, wrong = right_and_wrong(evidence)
+        right, wrong = evidence.right_and_wrong()
     except NotRun:
         return Symptom(text, 0) if upward else None
-    if upward and right < wrong:
-        return Symptom(text, 0, certain=True)
-    if not upward and right > wrong + 1e-6:
-        return Symptom(f"right outputs have a loss of {right:.3g}, wrong ones of {wrong:.3g}", 0, certain=True)
-
-
-def right_and_wrong(evidence: Evidence) -> tuple[float, float]:
-    """Return the losses of right outputs and of wrong ones; where targets are 0 and 1, of the lower of either wrong."""
-    outputs, targets = evidence.pairs[-1] if evidence.watch.kept else (None, None)
-    if outputs is None or outputs.shape != targets.shape or not is_float(targets):
-        return evidence.loss_of_right(10.0), evidence.loss_of_right(-10.0)
-    if not ((targets == 0) | (targets == 1)).all():
-        return evidence.own_loss(targets, targets), evidence.own_loss(targets + 3 * targets.std(), targets)
-    low, high = (0.0, 1.0) if outputs.min() >= 0 and outputs.max() <= 1 else (-10.0, 10.0)
-    right = low + (high - low) * targets
-    wrong = [torch.where(targets == value, low + high - right, right) for value in targets.unique()]
-    return evidence.own_loss(right, targets), min(evidence.own_loss(outputs, targets) for outputs in wrong)
+    if evidence.sign * (right - wrong) > 1e-6:
+        text = text if upward else f"right outputs have a loss of {right:.3g}, wrong ones of {wrong:.3g}"
+        # A sound loss may mean something else by its outputs, such as distances, but none falls without end.
+        endless = evidence.sign * (evidence.right_and_wrong(100.0)[1] - wrong) < -1.0
+        return Symptom(text, 0, certain=endless)
 
 
 def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
