@@ -67,7 +67,6 @@ def test_a_new_variant_and_a_new_cause_leave_all_other_cases(part, monkeypatch):
 
 def test_causes_go_by_names_of_the_vocabulary():
     results = [(record["result"], MOMENTS) for record in read_kept("doctor")]
-    results += [(record["result"], ("alone", "asked")) for record in read_kept("07-doctor")]
     named = {cause for result, keys in results for key in keys for cause in result[key]}
     assert named | set(doctor_benchmark.EXACT) | faults.FAULTS.keys() | faults.FIXES.keys() <= set(CAUSES)
 
