@@ -36,6 +36,7 @@ SHORTEST_FOLDER = 15  # of these for the folder that all else lies in
 COMPRESSION = 9
 COMMON = (
     "*.py", "requirements.txt", "group.json", "data/README.md", "notebooks/*.py",
+    "benchmarks/replication.md",
     "helpers/**/*.py", "helpers/*.mplstyle", "helpers/page/*", "doctor/**/*.py",
 )  # fmt: skip
 NOT_IN_ORDER = "_NOT-IN-ORDER"
@@ -76,7 +77,7 @@ ASSIGNMENTS = {
         "05_activations_and_initialization", "06_debugging_checklist", "07_training_doctor", "08_more_failures",
         "09_gan_failures", "10_memory",
     ), ("runs/kept/0[25679]-*/**/*", "runs/kept/doctor*/**/*", "data/sample/*-*", "benchmarks/*.py", "benchmarks/*.md",
-        "benchmarks/*.csv", "docs/*/*-05-*")),
+        "benchmarks/*.csv", "benchmarks/cases/RULE.md", "docs/*/*-05-*")),
 }  # fmt: skip
 
 

@@ -232,8 +232,8 @@ def test_training_figure_keeps_losses_beyond_the_range_on_its_edge():
 
 def test_training_figure_is_shown_whole_in_a_notebook():
     figure = figures.training_figure(3, *training())
-    shown = np.asarray(Image.open(io.BytesIO(print_figure(figure))).convert("RGB"))
     (expected,) = movie.frames(lambda t, *histories: figure, (), 1)
+    shown = np.asarray(Image.open(io.BytesIO(print_figure(figure))).convert("RGB"))
     height, width, _ = expected.shape
     inside = [
         np.array_equal(shown[y : y + height, x : x + width], expected)  # a margin may lie around it
