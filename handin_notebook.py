@@ -27,9 +27,9 @@ SHOWING = re.compile(r"(?m)^(print|display|claim|summary|session\.describe)\(|^[
 WIDGET = "application/vnd.jupyter.widget-view+json"
 VERDICT = re.compile(r"(?m)^(holds|FAILS|not judged \(.*?\)): (.+): \S+ \(at (?:least|most) .*\)$")  # of helpers.claims
 SUMMARY = re.compile(r"(?m)^(\d+) of (\d+) hold\b")
-# A path on the author's machine or drive; but not a file of IPython's, by which warnings name a cell on any machine.
+# A path on the author's machine or drive; but not the temporary file by which IPython names a cell on any machine.
 PRIVATE = re.compile(
-    r"(?<![\w./+?\-}\])])(?!/tmp/ipy)(file://)?("
+    r"(?<![\w./+?\-}\])])(?!/\w+/ipy(kernel_|thon-input-)\d)(file://)?("
     r"/(\w*home\w*|\w*scratch\w*|[Uu]sers?|root|tmp|mnt|media|private|Volumes|var/folders|workspaces?|work|cluster"
     r"|dss|lustre|gpfs|beegfs|nfs|afs|u|p|projects?|storage|export"
     r"|content/g?drive/(My ?Drive|Shared ?drives|Othercomputers))/[\w.-]"

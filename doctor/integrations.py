@@ -6,6 +6,8 @@
 The reports come on stderr when the training ends, and stand in the callback's `reports`.
 """
 
+from pathlib import Path
+
 from doctor.report import Report
 from doctor.trained import TrainedModels
 
@@ -20,14 +22,17 @@ except ImportError:
 
 
 class _Watching:
-    def __init__(self, every: int = 16, html=None):
-        self.every, self.html, self.models = every, html, None
+    """Watches each `every`-th step; `html`: a file for the report as a page, too."""
+
+    def __init__(self, every: int = 16, html: str | Path | None = None):
+        self.every, self.html, self.models = every, html and Path(html), None
 
     @property
     def reports(self) -> list[Report]:
         return self.models.reports if self.models else []
 
     def _begin(self, optimizers) -> None:
+        self._end()  # a training that an error has ended
         self.models = TrainedModels(self.every, html=self.html, optimizers=optimizers)
 
     def _end(self) -> None:
@@ -36,6 +41,8 @@ class _Watching:
 
 
 class LightningDoctor(_Watching, Callback):
+    """A callback for the Trainer of Lightning."""
+
     def on_train_start(self, trainer, pl_module) -> None:
         self._begin(trainer.optimizers)
 
@@ -47,6 +54,8 @@ class LightningDoctor(_Watching, Callback):
 
 
 class TrainerDoctor(_Watching, TrainerCallback):
+    """A callback for the Trainer of Hugging Face."""
+
     def on_train_begin(self, args, state, control, optimizer=None, **_) -> None:
         self._begin([optimizer])
 

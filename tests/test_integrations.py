@@ -38,7 +38,7 @@ def test_lightning(faulty, capsys, tmp_path):
         trainer.fit(module, loader)
         return module.state_dict()
 
-    doctor = LightningDoctor(every=1, html=tmp_path / "report.html")
+    doctor = LightningDoctor(every=1, html=str(tmp_path / "report.html"))
     watched, plain = trained([doctor]), trained([])
     assert all(torch.equal(watched[name], plain[name]) for name in plain)
     check(doctor, faulty, capsys, tmp_path)
@@ -68,7 +68,7 @@ def test_hugging_face(faulty, capsys, tmp_path):
         trainer.train()
         return trainer.model.state_dict()
 
-    doctor = TrainerDoctor(every=1, html=tmp_path / "report.html")
+    doctor = TrainerDoctor(every=1, html=str(tmp_path / "report.html"))
     watched, plain = trained([doctor]), trained([])
     assert all(torch.equal(watched[name], plain[name]) for name in plain)
     check(doctor, faulty, capsys, tmp_path)

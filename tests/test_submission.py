@@ -226,8 +226,9 @@ OWN += [
     "/content/drive/Othercomputers/Ada/x",
 ]
 OWN += ["/cluster/home/ada", "/scratch/ada/x", "/dss/dsshome1/lxc/ada", "/zhome/ada", "/u/ada/x", "/gpfs/home/ada"]
+OWN += ["/".join(("", "tmp", "ipynotes", "x"))]
 CELLS = ["/".join(("", "tmp", name, "1.py:1: FutureWarning")) for name in ("ipykernel_12", "ipython-input-1-2")]
-PICTURE = '<img src="data:image/png;base64,iVBO/ada/tmp/ada+/tmp/a">'
+PICTURE = '<img src="data:image/png;base64,iVBO/ada/u/ada+/u/a">'
 
 
 @pytest.mark.parametrize("shown", OWN)

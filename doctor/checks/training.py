@@ -96,16 +96,17 @@ def update_ratio(model, loss_fn, data, optimizer, train_step=None) -> Verdict:
 
 
 def try_optimizers(model: nn.Module, optimizer, experiment, rates=(1e-3,)) -> tuple[float, bool, str, str]:
-    """Experiment with the given optimizer, if there is one, and where that only was too slow with Adam at 1e-3.
+    """Experiment with the given optimizer, if there is one, and where that only was too slow with Adam at `rates`.
 
     `experiment(model, optimizer)` -> number, success, harm. Return the last number and success, the numbers in words,
     and a remark on an optimizer that is slow.
     """
-    attempts, found = [(f"Adam at rate {rate:g}", copies(model)[0], rate) for rate in rates], []
-    if optimizer is not None:
-        attempts.insert(0, ("your optimizer", *copies(model, optimizer)))
-    for name, twin, how in attempts:
-        number, success, harm = experiment(twin, adam(twin, how) if how in rates else how)
+    attempts, found = [("your optimizer", *copies(model, optimizer))] if optimizer is not None else [], []
+    for rate in rates:
+        twin, _ = copies(model)
+        attempts.append((f"Adam at rate {rate:g}", twin, adam(twin, rate)))
+    for name, twin, its_optimizer in attempts:
+        number, success, harm = experiment(twin, its_optimizer)
         found.append(f"{number:.3g} with {name}")
         if success or harm:
             break
