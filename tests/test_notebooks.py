@@ -10,7 +10,6 @@ from helpers import session
 
 NOTEBOOKS = sorted((session.ROOT / "notebooks").glob("*.ipynb"))
 CELLS, WORDS, PAGES = 45, 3500, 15  # of the main path, which ends before the appendix
-REWRITTEN = ("06_debugging_checklist",)  # 3,830 words and 16.3 pages: to be cut with its next run
 LONGER = {"05_activations_and_initialization": 17.1, "09_gan_failures": 16}  # pages; to be cut with their next run
 PERCENT = re.compile(r"\d+\.\d+(?= ?%)")
 
@@ -77,8 +76,6 @@ def test_is_small_and_its_cells_are_short(path):
 
 
 def test_main_path_is_read_in_a_quarter_of_an_hour(path):
-    if path.stem in REWRITTEN:
-        pytest.skip("it is being rewritten")
     cells = pages.main_path(read(path))
     texts = [pages.source(cell) for cell in cells if pages.is_text(cell)]
     assert len(cells) - len(texts) <= CELLS
