@@ -297,6 +297,7 @@ def to_mathml(formula: str, display: str) -> str:
     """Return a formula in MathML; its source, marked as such, where it cannot be read."""
     try:
         found = converter.convert(formula.replace("{aligned}", "{split}"), display=display)
+        found = found.replace("<mi>&#x02032;</mi>", "<mo>&#x02032;</mo>")  # as a letter a prime is drawn like a dot
         ElementTree.fromstring(found)  # it leaves signs that it does not know, some of them as they are
     except Exception:  # of kinds of its own, and such as IndexError
         found = r"<mi>\unknown"

@@ -322,7 +322,8 @@ class _File:
             return "; they come from the real data"
         changed = self.commit and _git("diff", "--name-only", self.commit, "--", *map(str, self.files))
         names = changed.split() if changed else ()
-        return f"; files changed since they were kept: {len(names)} ({', '.join(names[:2])})" if names else ""
+        more = f" and {len(names) - 1} more" if names[1:] else ""
+        return f"; changed since: {names[0]}{more}" if names else ""
 
 
 def _provenance() -> dict:
