@@ -37,8 +37,8 @@ CHANGES: dict[str, tuple[str, list[tuple[str, str]]]] = {
         "subtract the mean, divide by the std",
         [
             (
-                "normalize(x), normalize(tx)\n",
-                "normalize(x), normalize(tx)\n    mean, std = x.mean(), x.std()\n    x, tx = (x - mean) / std, (tx - mean) / std\n",
+                "normalize(tx)\n",
+                "normalize(tx)\n    mean, std = x.mean(), x.std()\n    x, tx = (x - mean) / std, (tx - mean) / std\n",
             )
         ],
     ),
@@ -63,7 +63,7 @@ CHANGES: dict[str, tuple[str, list[tuple[str, str]]]] = {
         [
             (
                 "self.fixed = fixed\n",
-                "self.fixed = fixed\n        self.norm1, self.norm2 = nn.BatchNorm2d(filters), nn.BatchNorm2d(filters)\n",
+                "self.fixed = fixed\n        self.norm1, self.norm2 = (nn.BatchNorm2d(filters) for _ in range(2))\n",
             ),
             ("self.conv1(x)", "self.norm1(self.conv1(x))"),
             ("self.conv2(x)", "self.norm2(self.conv2(x))"),
@@ -116,10 +116,10 @@ def main() -> None:
     low, high = clustered(back, list(cases["accepted"]))
     right = [won for won, verdict in zip(back, cases["with data: verdict"], strict=True) if verdict == "right"]
     note = (
-        f"Of {len(back)} real bugs that were held out, what the first finding advises wins back {BACK:.0%} or more of what "
-        f"the bug takes in {sum(back)} ({low:.0%} to {high:.0%}); where its cause is right, in {sum(right)} of {len(right)}. "
-        "Bugs without a finding count as not won back. Each row: the score of the faulty program, of the program changed "
-        "as advised, of the fixed one. The changes were chosen by somebody who knew the fixes."
+        f"Of {len(back)} real bugs that were held out, what the first finding advises wins back {BACK:.0%} or more of "
+        f"what the bug takes in {sum(back)} ({low:.0%} to {high:.0%}); where its cause is right, in {sum(right)} of "
+        f"{len(right)}. Bugs without a finding count as not won back. Each row has the scores of the faulty program, "
+        "of the program changed as advised, and of the fixed one. Whoever chose the changes knew the fixes."
     )
     header = ["case", "first finding", "verdict", "what was changed", "faulty", "as advised", "fixed", "won back"]
     write_report("advice_by_hand", "Doing what the doctor says", header, rows, note)
