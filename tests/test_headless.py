@@ -13,7 +13,10 @@ import pytest
 from helpers import session
 
 COMMAND = "--config headless.py --to notebook --execute --output-dir executed notebooks/*.ipynb"
-NOTEBOOKS = sorted((session.ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [
+    pytest.param(path, marks=() if path.stem.startswith("03") else pytest.mark.slow)
+    for path in sorted((session.ROOT / "notebooks").glob("*.ipynb"))
+]
 
 
 def test_the_readme_and_ci_use_the_command_tested_here():
