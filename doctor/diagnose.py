@@ -27,6 +27,7 @@ from doctor.rules import RULES, Rule
 from doctor.sandbox import LONGEST, Interventions
 from doctor.watch import Watch
 
+ADVERSARIAL = "Another network's loss goes through this model, as in a GAN: whether it learns cannot be told."
 MISSING = 0.25  # of what a model that learns gets wrong, that an experiment has to win
 
 
@@ -79,6 +80,7 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
 def diagnose(evidence: Evidence, errors: tuple[str, ...] = ()) -> Report:
     """Apply all rules; experiments end when one is proven, or a cause found that needs none: others follow from it."""
     found = find_symptoms(evidence)
+    errors += (ADVERSARIAL,) * evidence.adversarial
     explained, checks, findings = certain_causes(found), [], []
     for rule in RULES:
         result = found[rule.cause]

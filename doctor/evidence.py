@@ -14,6 +14,7 @@ from torch.nn.functional import one_hot
 
 from doctor.baseline import loss_of_constant, mean_loss
 from doctor.checks.verdict import NotRun, Status, Verdict
+from doctor.measure import by_class
 from doctor.records import FirstWeight, Pass, Place
 from doctor.sandbox import Direction, Interventions, copies, undisturbed
 from doctor.watch import FIRST, Watch
@@ -54,7 +55,9 @@ class Evidence:
                 "gives; watch a compiled one before its first call."
             )
         self.sign = Direction(watch).sign
-        self.interventions = None if probe is None else Interventions(watch, probe, test)
+        through, elsewhere = self.count["passes through others"], self.count["backward passes elsewhere"]
+        self.adversarial = through > 0 and (through < len(self.passes) or elsewhere > 0)  # two losses, as in a GAN
+        self.interventions = None if probe is None or self.adversarial else Interventions(watch, probe, test)
         self.test = self.interventions and self.interventions.test
         self.updated = [p for p in self.passes if p.updates]  # with a gradient or a step after them
         self.steps = self.count["steps"]
@@ -79,7 +82,21 @@ class Evidence:
     def class_counts(self) -> dict[int, int]:
         """How often each class came; raises NotRun where the loop does no classification, such as a regression."""
         self.passes_with(lambda p: p.guess_share, CLASSES)
+        if self.untaught:
+            raise NotRun(f"The loss leaves out class {self.untaught[0]}, as if it were padding.")
         return self.watch.labels
+
+    @cached_property
+    def untaught(self) -> list[int]:
+        """Classes of the last watched pass whose outputs make no difference to the loss, whatever they are."""
+        with contextlib.suppress(Exception), undisturbed():  # a loss may refuse what is made up
+            kept = self.watch.kept[-1]
+            made, shares = torch.randn_like(kept.outputs), 0 <= kept.outputs.min() <= kept.outputs.max() <= 1
+            made = (made.sigmoid() if shares else made).requires_grad_()
+            loss = self.watch.plain_loss(made, kept.targets, *kept.others)
+            rows, labels = by_class(-torch.autograd.grad(loss.sum(), made)[0].abs(), kept.targets)
+            return sorted({*labels.tolist()} - {*labels[rows.amin(1) < 0].tolist()})
+        return []
 
     @cached_property
     def trained(self) -> dict[str, float]:
@@ -110,9 +127,10 @@ class Evidence:
         losses, final = ([p.loss for p in part if p.loss is not None] for part in (self.passes, self.final))
         if not all(map(math.isfinite, final)):
             return "the loss is not finite"
-        if not losses or max(self.count["steps"], self.count["backwards"]) < PATIENCE:
+        if not losses or self.adversarial or max(self.count["steps"], self.count["backwards"]) < PATIENCE:
             return ""
-        for judge in (self._as_guessing, self._as_constant, self._unexplained):
+        judges = (self._as_guessing, self._as_constant, self._unexplained)
+        for judge in () if often(p.blended for p in self.passes) else judges:
             with contextlib.suppress(NotRun):
                 return judge()
         first, last = (self.sign * fmean(part) for part in (losses[:FIRST], final or [math.nan]))
@@ -123,7 +141,7 @@ class Evidence:
     def _as_guessing(self) -> str:
         """Judge classification by the entropy of the labels, and by how often the most frequent one is."""
         entropies = [p.cross_entropy for p in self.final if p.cross_entropy is not None]
-        if not entropies:
+        if not entropies or self.untaught:
             raise NotRun(f"It needs {CLASSES}.")
         shares = [count / self.watch.labels.total() for count in self.watch.labels.values()]
         guessing, right = (
@@ -321,7 +339,7 @@ class Evidence:
 def depends(model: nn.Module, inputs: Tensor, outputs: Tensor, dim: int) -> float:
     """Return how far, relative to its size, the first entry of a dimension changes where the others are all alike."""
     order = torch.zeros(inputs.shape[dim], dtype=torch.long)
-    order[1:] = 1
+    order[1:] = len(order) - 1  # the farthest, as a view joins neighbors
     first = outputs.select(dim, 0)
     size = first.float().norm().clamp(min=1e-12)
     return (

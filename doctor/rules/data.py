@@ -34,7 +34,7 @@ def data_not_shuffled(evidence: Evidence) -> Symptom | None:
     classes may be drawn on purpose.
     """
     passes = evidence.passes_with(lambda p: p.label_share, CLASSES)
-    counts = np.array(list(evidence.watch.labels.values()))
+    counts = np.array(list(evidence.class_counts.values()))
     share, whole = fmean(p.label_share for p in passes), counts.max() / counts.sum()
     if share > max(whole + 0.3, share_by_chance(counts, len(passes))):
         step = passes[min(len(passes) - 1, 1)].step
@@ -56,7 +56,11 @@ def class_imbalance(evidence: Evidence) -> Symptom | None:
         most = max(labels, key=labels.get)
         guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
         text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
-        return Symptom(text, 0)
+        dense = evidence.interventions and class_labels(evidence.interventions.train.targets) is None
+        return Symptom(text, 0, needs=DROWNED if dense else None)
+
+
+DROWNED = 0.2  # of the mean recall, where each pixel or word has a class: weights always win some of it
 
 
 def inputs_not_scaled(evidence: Evidence) -> Symptom | None:
@@ -138,7 +142,12 @@ def padding_not_masked(evidence: Evidence) -> Symptom | None:
 
 
 def target_leak(evidence: Evidence) -> Symptom | None:
-    """A column of the inputs tells the targets of the training data, and unseen ones far worse."""
+    """A column of the inputs tells the targets of the training data, and unseen ones far worse.
+
+    Or the targets are the next inputs, and the model sees them.
+    """
+    if sees_next(evidence):
+        return Symptom("the output at a place depends on the next input, which is its target", 0, certain=True)
     trials = evidence.experiments(test=True)
     if trials.train.inputs.ndim != 2 or not is_float(trials.train.inputs) or trials.train.inputs.shape[1] < 2:
         raise NotRun("It judges tables.")
@@ -150,6 +159,24 @@ def target_leak(evidence: Evidence) -> Symptom | None:
             f"column {worst} has a correlation of {here[worst]:.2f} with the targets, {there[worst]:.2f} in test data"
         )
         return Symptom(f"{text}; scores {own:.2f} and {other:.2f}", 0, certain=own > other + 0.1)
+
+
+def sees_next(evidence: Evidence) -> bool:
+    """Tell whether targets are the inputs (B, T, ...) one place on, and outputs (B, T, ...) depend on later inputs."""
+    inputs, targets = evidence.watch.first_inputs, evidence.watch.first_targets
+    if inputs is None or inputs.ndim < 2 or inputs.shape[1] < 3 or not isinstance(targets, Tensor):
+        return False
+    following, size = inputs[:, 1:], inputs[0, 0].numel()
+    fits = [n for n in (inputs.shape[1] - 1, inputs.shape[1]) if targets.numel() % (n * size) == 0]
+    rows = [targets.reshape(-1, n, *inputs.shape[2:])[: len(inputs), : following.shape[1]] for n in fits]
+    if not any(torch.equal(part, following) for part in rows):
+        return False
+    other = inputs.clone()
+    other[:, -1] = inputs[:, -1].roll(1, 0)
+    with torch.no_grad(), undisturbed():
+        found = [copies(evidence.model)[0].eval()(x) for x in (inputs, other)]
+    first, second = (out[0] if isinstance(out, tuple) else out for out in found)
+    return first.shape[:2] == inputs.shape[:2] and not torch.allclose(first[:, :-1], second[:, :-1], 1e-3, 1e-4)
 
 
 def correlations(data: Data) -> Tensor:
@@ -179,7 +206,10 @@ def roughness(images: Tensor) -> float:
 
 
 def train_test_mismatch(evidence: Evidence) -> Symptom | None:
-    """Inputs differ between training and test, those of the same class, too, and so does the accuracy."""
+    """Inputs differ between training and test, those of the same class, too, and so does the accuracy.
+
+    Or what inputs tell of labels in the training data is worth nothing in the test data.
+    """
     trials = evidence.experiments(test=True)
     if differ(trials.train.inputs, evidence.test.inputs) and differ_by_class(trials.train, evidence.test):
         train, test = trials.train.inputs.float(), evidence.test.inputs.float()
@@ -189,6 +219,14 @@ def train_test_mismatch(evidence: Evidence) -> Symptom | None:
         accuracy = f"accuracy {own:.0%} and {other:.0%}, {alike:.0%} with training's mean and std"
         text = f"{moments} {test.mean():.3g} and {test.std():.3g}; {accuracy}"
         return Symptom(text, 0, certain=own > other + 0.1 or alike > other + 0.03)
+    labels = class_labels(evidence.test.targets)
+    if labels is None or class_labels(trials.train.targets) is None:
+        return None
+    own, other = (trials.score(REFERENCE, on=data) for data in (trials.held, evidence.test))
+    chance = (labels.bincount().max() / len(labels)).item()
+    if own > chance + 0.3 and other < chance + 0.1 * (own - chance):
+        text = f"a training on a part of the training data reaches {own:.0%} on the rest, and {other:.0%} on test data"
+        return Symptom(f"{text}, where guessing reaches {chance:.0%}", 0, certain=True)
 
 
 def with_moments(data: Data, like: Tensor) -> Data:

@@ -2,12 +2,13 @@
 
 from statistics import fmean, median
 
-from doctor.evidence import LOSS, Evidence, NotRun, Symptom, often, total_norm
+from doctor.evidence import LOSS, MEANT, Evidence, NotRun, Symptom, often, total_norm
 from doctor.records import Pass
 from doctor.watch import FIRST
 
 LARGE_STEP = 0.01  # of the weights: ten times the usual (Karpathy); below it a larger rate is tried, above a smaller
 FASTER = 0.2  # of the score: sound programs, too, learn a little more at ten times the rate
+SHORT = 2e-3  # of the weights: nine of ten sound programs take longer steps
 SHRUNK = 0.7  # of the first weights
 
 
@@ -64,6 +65,14 @@ def schedule_collapsed(evidence: Evidence) -> Symptom | None:
 
 
 def lr_too_low(evidence: Evidence) -> Symptom | None:
+    """Steps are short. Those of usual length have to go with impaired learning, and to lose against longer ones.
+
+    For a sound program that has not trained to its end learns faster with longer ones, too.
+    """
     ratios = evidence.step_ratios
     if often(ratio < LARGE_STEP for ratio in ratios):
-        return Symptom(f"steps change weights by {median(ratios):.2g} of their size at most", 0, needs=FASTER)
+        short = 0 < median(ratios) < SHORT
+        if not (short or evidence.interventions):
+            raise NotRun("Steps are neither long nor very short: only experiments tell.")
+        text = f"steps change weights by {median(ratios):.2g} of their size at most"
+        return Symptom(text, 0, needs=FASTER if short else MEANT)
