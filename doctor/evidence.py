@@ -129,10 +129,14 @@ class Evidence:
             return "the loss is not finite"
         if not losses or self.adversarial or max(self.count["steps"], self.count["backwards"]) < PATIENCE:
             return ""
-        judges = (self._as_guessing, self._as_constant, self._unexplained)
-        for judge in () if often(p.blended for p in self.passes) else judges:
+        found = []  # where two judge, such as a loss that wants something else than logits: only if both find it
+        for judge in () if often(p.blended for p in self.passes) else (self._as_guessing, self._as_constant):
             with contextlib.suppress(NotRun):
-                return judge()
+                found.append(judge())
+                if not found[-1]:
+                    return ""
+        if found:
+            return found[0]
         first, last = (self.sign * fmean(part) for part in (losses[:FIRST], final or [math.nan]))
         if not last < first - LEARNED * abs(first):
             return f"the loss went from {fmean(losses[:FIRST]):.3g} to {fmean(final):.3g}"
@@ -150,8 +154,6 @@ class Evidence:
         )
         if fmean(entropies) < (1 - LEARNED) * guessing + 0.01 or right > (1 + max(shares)) / 2:
             return ""
-        if not self.favors_right and self.beats_constant:
-            raise NotRun("The loss wants something else of its outputs than logits.")
         return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
 
     def _as_constant(self) -> str:
@@ -161,21 +163,6 @@ class Evidence:
         if own < constant - LEARNED * abs(constant) or constant + abs(constant) / 2 < own < first / 2:
             return ""
         return f"the loss is {own:.3g}, that of the best constant prediction {constant:.3g}"
-
-    @property
-    def favors_right(self) -> bool:
-        """Whether what the loop drives down is lower for made-up right outputs than for wrong ones."""
-        with contextlib.suppress(NotRun):
-            right, wrong = self.right_and_wrong()
-            return self.sign * (right - wrong) < 1e-6
-        return True
-
-    @property
-    def beats_constant(self) -> bool:
-        """Whether the loop's own loss is far below that of the best constant; not where that cannot be judged."""
-        with contextlib.suppress(NotRun):
-            return not self._as_constant()
-        return False
 
     @cached_property
     def pairs(self) -> list[tuple[Tensor, Tensor]]:
@@ -198,22 +185,6 @@ class Evidence:
                 return mean_loss(loss_fn, pairs).item(), loss_of_constant(loss_fn, pairs)
         except (RuntimeError, TypeError, ValueError) as error:
             raise NotRun(f"The loss of a constant stopped with {type(error).__name__}.") from error
-
-    def _unexplained(self) -> str:
-        """Judge by the share of the targets' variance that outputs of the same shape explain."""
-        pairs = [(k.outputs.float(), k.targets.float()) for k in self.watch.kept if isinstance(k.targets, Tensor)]
-        if not pairs or any(o.numel() != t.numel() or o.shape[0] != t.shape[0] for o, t in pairs):
-            raise NotRun("It judges targets like the outputs.")
-        outputs, targets = (
-            torch.cat([part.reshape(len(part), -1) for part in parts]) for parts in zip(*pairs, strict=True)
-        )
-        variance = (targets - targets.mean(0)).square().mean()
-        left = min((shown - targets).square().mean() for shown in (outputs, outputs.sigmoid()))
-        if not variance > 0:
-            raise NotRun("All targets are the same.")
-        if left < (1 - LEARNED) * variance:
-            return ""
-        return f"outputs explain {max(0, 1 - (left / variance).item()):.0%} of the variance of the targets"
 
     @property
     def inputs(self) -> list[Place]:
