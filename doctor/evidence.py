@@ -158,7 +158,14 @@ class Evidence:
 
     def _as_constant(self) -> str:
         """Judge by the loss of the best constant prediction; a worse one that has fallen by half is on its way."""
-        own, constant = self.constant_loss
+        pairs, loss_fn = self.pairs, Direction(self.watch).minimized
+        if all((t == pairs[0][1].flatten()[0]).all() for _, t in pairs):
+            raise NotRun("All targets are the same.")
+        try:
+            with undisturbed():
+                own, constant = mean_loss(loss_fn, pairs).item(), loss_of_constant(loss_fn, pairs)
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise NotRun(f"The loss of a constant stopped with {type(error).__name__}.") from error
         first = self.sign * fmean(p.loss for p in self.passes[:FIRST] if p.loss is not None)
         if own < constant - LEARNED * abs(constant) or constant + abs(constant) / 2 < own < first / 2:
             return ""
@@ -173,18 +180,6 @@ class Evidence:
         if any(k.others or not isinstance(k.targets, Tensor) for k in kept):
             raise NotRun("It judges losses of outputs and targets.")
         return [(k.outputs, k.targets) for k in kept]
-
-    @cached_property
-    def constant_loss(self) -> tuple[float, float]:
-        """The loss of the last watched samples, and that of the best constant prediction for them, to be minimized."""
-        pairs, loss_fn = self.pairs, Direction(self.watch).minimized
-        if all((t == pairs[0][1].flatten()[0]).all() for _, t in pairs):
-            raise NotRun("All targets are the same.")
-        try:
-            with undisturbed():
-                return mean_loss(loss_fn, pairs).item(), loss_of_constant(loss_fn, pairs)
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise NotRun(f"The loss of a constant stopped with {type(error).__name__}.") from error
 
     @property
     def inputs(self) -> list[Place]:

@@ -31,6 +31,7 @@ SCALES = (*FIRST_WEIGHTS, "inputs-not-scaled")
 OUTPUTS = ("sigmoid-before-loss", "softmax-before-loss")
 SOUND_WEIGHTS, ALL_TRAINED, FREE = (Change(weights="sound"),), (Change(trained="all"),), (Change(outputs="free"),)
 UNLIKE = ("noisy-inputs", "repeated-samples", "target-leak")  # by which unseen data differ, too
+DROWNING = ("schedule-collapsed", "padding-not-masked")  # by which one class comes too often, too
 RELU, NORMALIZED, RESCALED = (Change(activations=kind) for kind in ("relu", "normalized", "rescaled"))
 
 # In the order in which findings are shown, and proofs tried, of which the first that wins is the last one made: what is
@@ -57,7 +58,7 @@ RULES = (
     Rule("constant-inputs", data.constant_inputs),
     Rule("data-not-shuffled", data.data_not_shuffled, (Change(),)),
     Rule("class-weights-wrong", loss.class_weights_wrong, (Change(loss="cross entropy"),), recall=True),
-    Rule("class-imbalance", data.class_imbalance, (Change(samples="balanced"),), ("schedule-collapsed",), recall=True),
+    Rule("class-imbalance", data.class_imbalance, (Change(samples="balanced"),), DROWNING, recall=True),
     Rule("symmetric-init", weights.symmetric_init),
     Rule("inputs-drift", data.inputs_drift, (Change(),)),
     Rule("inputs-not-scaled", data.inputs_not_scaled, (Change(inputs="scaled"),)),

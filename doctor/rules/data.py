@@ -110,12 +110,15 @@ def repeated_samples(evidence: Evidence) -> Symptom | None:
         text = f"only {different} of {len(inputs)} samples are different"
     elif len(rms) > 4 * batches and batches * size < len(inputs) / 2:
         text = f"{len(rms)} passes had only {batches} different batches of {size}"
-    if not text or not evidence.test:
-        return Symptom(text, 0) if text else None
-    own, other = (trials.score(None, on=data) for data in (trials.held, evidence.test))
-    return Symptom(
-        f"{text}; the score is {own:.2f} on such samples, {other:.2f} on test data", 0, certain=own > other + 0.1
-    )
+    if text:
+        return worse_on_test(evidence, text) if evidence.test else Symptom(text, 0)
+
+
+def worse_on_test(evidence: Evidence, text: str) -> Symptom:
+    """Return a symptom that is certain where the model scores far less on test data."""
+    own, other = (evidence.interventions.score(None, on=data) for data in (evidence.interventions.held, evidence.test))
+    text += f"; the model scores {own:.2f} on such samples, {other:.2f} on test data"
+    return Symptom(text, 0, certain=own > other + 0.1)
 
 
 def padding_not_masked(evidence: Evidence) -> Symptom | None:
@@ -129,6 +132,10 @@ def padding_not_masked(evidence: Evidence) -> Symptom | None:
     share = padding.float().mean().item()
     if share < 0.3 or not torch.equal(end, end[:1].expand_as(end)) or padding.float().mean(1).std() < 0.05:
         return None
+    targets = evidence.watch.first_targets
+    targets = targets[: len(inputs)] if isinstance(targets, Tensor) and targets.ndim == 2 else inputs[:0]
+    if targets.shape == inputs.shape and not {*targets[padding.bool()].tolist()} & {*evidence.untaught}:
+        return Symptom(f"{share:.0%} of the positions are padding, and the loss counts them", 0)
     model, few = copies(evidence.model)[0].eval(), inputs[padding.sum(1) > 1]
     with torch.no_grad(), undisturbed():
         longer = torch.cat([few, few[:, -1:].expand(-1, few.shape[1], *few.shape[2:])], 1)
@@ -154,11 +161,8 @@ def target_leak(evidence: Evidence) -> Symptom | None:
     here, there = (correlations(data) for data in (trials.train, evidence.test))
     worst = (here - there).argmax().item()
     if here[worst] > 0.7 and here[worst] > there[worst] + 0.3:
-        own, other = (trials.score(None, on=data) for data in (trials.held, evidence.test))
-        text = (
-            f"column {worst} has a correlation of {here[worst]:.2f} with the targets, {there[worst]:.2f} in test data"
-        )
-        return Symptom(f"{text}; scores {own:.2f} and {other:.2f}", 0, certain=own > other + 0.1)
+        text = f"column {worst} has a correlation of {here[worst]:.2f} with the targets"
+        return worse_on_test(evidence, f"{text}, {there[worst]:.2f} in test data")
 
 
 def sees_next(evidence: Evidence) -> bool:
@@ -174,8 +178,8 @@ def sees_next(evidence: Evidence) -> bool:
     other = inputs.clone()
     other[:, -1] = inputs[:, -1].roll(1, 0)
     with torch.no_grad(), undisturbed():
-        found = [copies(evidence.model)[0].eval()(x) for x in (inputs, other)]
-    first, second = (out[0] if isinstance(out, tuple) else out for out in found)
+        first, second = (copies(evidence.model)[0].eval()(x) for x in (inputs, other))
+    first, second = (first[0], second[0]) if isinstance(first, tuple) else (first, second)
     return first.shape[:2] == inputs.shape[:2] and not torch.allclose(first[:, :-1], second[:, :-1], 1e-3, 1e-4)
 
 
@@ -213,7 +217,7 @@ def train_test_mismatch(evidence: Evidence) -> Symptom | None:
     if own > chance + 0.3 and other < chance + (own - chance) / 3:
         text = f"a training on a part of the probe scores {own:.2f} on the rest of it, {other:.2f} on test data"
         means = (f"{part.float().mean():.3g}" for part in (trials.train.inputs, evidence.test.inputs))
-        return Symptom(f"{text}; their inputs have means {' and '.join(means)}", 0, certain=True)
+        return worse_on_test(evidence, f"{text}; their inputs have means {' and '.join(means)}")
 
 
 def labels_shuffled(evidence: Evidence) -> Symptom | None:
@@ -254,11 +258,8 @@ def label_noise(evidence: Evidence) -> Symptom | None:
 
 def other_shares(data: Data, test: Data) -> bool:
     """Tell whether a class is more frequent in one than in the other, by a tenth of all samples."""
-    shares = [
-        labels.bincount(minlength=2) / len(labels)
-        for d in (data, test)
-        if (labels := class_labels(d.targets)) is not None
-    ]
+    labels = [part for d in (data, test) if (part := class_labels(d.targets)) is not None]
+    shares = [part.bincount(minlength=2) / len(part) for part in labels]
     return len(shares) == 2 and (len(shares[0]) != len(shares[1]) or (shares[0] - shares[1]).abs().max() > 0.1)
 
 

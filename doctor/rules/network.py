@@ -91,26 +91,17 @@ def dropout_too_high(evidence: Evidence) -> Symptom | None:
 
 def dead_relu(evidence: Evidence) -> Symptom | None:
     """Units of a layer were alive in the first pass and are dead in the last ones."""
-    worst, most = None, DEAD
-    for history in activation_histories(evidence):
-        last = fmean(place.dead_units for _, place in history[-FIRST:])
-        if last > most and history[0][1].dead_units < 0.5:
-            worst, most = history, last
-    if worst:
-        step = next(p.step for p, place in worst if place.dead_units > DEAD)
-        first, last = worst[0][1], worst[-1][1]
-        text = f"{first.dead_units:.0%} of the units after {first.layer} were dead at first"
-        return Symptom(f"{text}, {last.dead_units:.0%} at last", step, first.layer)
+    for place in evidence.first("activation"):
+        last = fmean(dead_units(p, place) for p in evidence.passes[-FIRST:])
+        if place.dead_units < 0.5 and last > DEAD:
+            step = next(p.step for p in evidence.passes if dead_units(p, place) > DEAD)
+            text = f"{place.dead_units:.0%} of the units after {place.layer} were dead at first, {last:.0%} at last"
+            return Symptom(text, step, place.layer)
 
 
-def activation_histories(evidence: Evidence) -> list[list[tuple[Pass, Place]]]:
-    """Return for each activation function its outputs in all passes."""
-    histories = {}
-    for p in evidence.passes:
-        for place in p.places:
-            if place.kind == "activation":
-                histories.setdefault((place.layer, place.place), []).append((p, place))
-    return list(histories.values())
+def dead_units(watched: Pass, like: Place) -> float:
+    """Return the share of dead units at a place in another pass; NaN where that does not get there."""
+    return next((p.dead_units for p in watched.places if (p.layer, p.place) == (like.layer, like.place)), math.nan)
 
 
 def not_a_number(evidence: Evidence) -> Symptom | None:

@@ -65,14 +65,9 @@ def schedule_collapsed(evidence: Evidence) -> Symptom | None:
 
 
 def lr_too_low(evidence: Evidence) -> Symptom | None:
-    """Steps are short. Those of usual length have to go with impaired learning, and to lose against longer ones.
-
-    For a sound program that has not trained to its end learns faster with longer ones, too.
-    """
+    """Steps are short; where it learns, very short: what is not at its end always learns faster by longer ones."""
     ratios = evidence.step_ratios
-    if often(ratio < LARGE_STEP for ratio in ratios):
-        short = 0 < median(ratios) < SHORT
-        if not (short or evidence.interventions):
-            raise NotRun("Steps are neither long nor very short: only experiments tell.")
+    short = ratios and 0 < median(ratios) < SHORT
+    if often(ratio < LARGE_STEP for ratio in ratios) and (short or evidence.interventions):
         text = f"steps change weights by {median(ratios):.2g} of their size at most"
         return Symptom(text, 0, needs=FASTER if short else MEANT)
