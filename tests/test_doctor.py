@@ -443,7 +443,7 @@ OTHERWISE_BROKEN = {
     ),
     "tiny batches": (
         "batchnorm-small-batch",
-        lambda: Run(with_momentum(batch_normalized(4), 1e-4), batch=2, rate=0.05),
+        lambda: Run(with_momentum(batch_normalized(2), 1.0), batch=2, rate=0.05),
     ),
 }  # fmt: skip
 
