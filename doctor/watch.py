@@ -330,8 +330,8 @@ class Watch:
             if reached is not None and not any(id(leaf) in own for leaf in reached):
                 self._note_cut(watched)
                 return
-            others = [leaf for leaf in reached or () if isinstance(leaf, nn.Parameter) and id(leaf) not in own]
-            self.count["passes through others"] += bool(others)
+            if any(isinstance(leaf, nn.Parameter) and id(leaf) not in own for leaf in reached or ()):
+                self.count["passes through others"] += 1
             self._note_backward(watched, roots)
         self.count["backwards"] += 1
         self._batches_since_step += 1

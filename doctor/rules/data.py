@@ -11,7 +11,7 @@ from torch import Tensor
 
 from doctor import checks
 from doctor.changes import REFERENCE
-from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires, is_float, often
+from doctor.evidence import CLASSES, FASTER, Evidence, NotRun, Symptom, fires, is_float, often
 from doctor.measure import class_labels
 from doctor.sandbox import Data, copies, undisturbed
 from doctor.watch import FIRST
@@ -57,10 +57,7 @@ def class_imbalance(evidence: Evidence) -> Symptom | None:
         guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
         text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
         dense = evidence.interventions and class_labels(evidence.interventions.train.targets) is None
-        return Symptom(text, 0, needs=DROWNED if dense else None)
-
-
-DROWNED = 0.2  # of the mean recall, where each pixel or word has a class: weights always win some of it
+        return Symptom(text, 0, needs=FASTER if dense else None)
 
 
 def inputs_not_scaled(evidence: Evidence) -> Symptom | None:
@@ -177,9 +174,12 @@ def sees_next(evidence: Evidence) -> bool:
         return False
     other = inputs.clone()
     other[:, -1] = inputs[:, -1].roll(1, 0)
-    with torch.no_grad(), undisturbed():
-        first, second = (copies(evidence.model)[0].eval()(x) for x in (inputs, other))
-    first, second = (first[0], second[0]) if isinstance(first, tuple) else (first, second)
+    found = []
+    for x in (inputs, other):
+        with undisturbed(), torch.no_grad():  # each with the same random numbers
+            outputs = copies(evidence.model)[0].eval()(x)
+        found.append(outputs[0] if isinstance(outputs, tuple) else outputs)
+    first, second = found
     return first.shape[:2] == inputs.shape[:2] and not torch.allclose(first[:, :-1], second[:, :-1], 1e-3, 1e-4)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from doctor import checks
-from doctor.evidence import PATIENCE, Evidence, NotRun, Symptom, fires
+from doctor.evidence import FASTER, PATIENCE, Evidence, NotRun, Symptom, fires
 from doctor.records import Pass, Place
 from doctor.rules.weights import DEAD
 from doctor.watch import FIRST
@@ -66,7 +66,7 @@ def batchnorm_small_batch(evidence: Evidence) -> Symptom | None:
     norms = [name for name, m in evidence.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     sizes = [p.size for p in evidence.passes if p.size and p.training]
     if norms and sizes and median(sizes) <= SMALL_BATCH:
-        return Symptom(f"{norms[0]} takes its averages over batches of {median(sizes):g}", 0, norms[0])
+        return Symptom(f"{norms[0]} takes its averages over batches of {median(sizes):g}", 0, norms[0], needs=FASTER)
 
 
 def batchnorm_stats_stale(evidence: Evidence) -> Symptom | None:
@@ -86,7 +86,7 @@ def dropout_too_high(evidence: Evidence) -> Symptom | None:
     drops = {name: m.p for name, m in modules if isinstance(m, nn.modules.dropout._DropoutNd)}
     if drops and max(drops.values()) > 0.5:
         name = max(drops, key=drops.get)
-        return Symptom(f"dropout takes {drops[name]:.0%} away at {name}", 0, name)
+        return Symptom(f"dropout takes {drops[name]:.0%} away at {name}", 0, name, needs=FASTER)
 
 
 def dead_relu(evidence: Evidence) -> Symptom | None:
