@@ -27,8 +27,9 @@ def write_badges(root: Path = ROOT) -> None:
     """Write the badge of every notebook anew; the rest of its file stays as it is."""
     repository = json.loads((root / "group.json").read_text(encoding="utf-8-sig")).get("repository", "")
     for path in sorted(root.glob("notebooks/*.ipynb")):
-        text = path.read_text(encoding="utf-8")
-        path.write_text(LINE.sub(lambda _, name=path.stem: badge(repository, name), text, count=1), encoding="utf-8")
+        text, line = path.read_text(encoding="utf-8"), badge(repository, path.stem)
+        path.with_suffix(".part").write_text(LINE.sub(lambda _, line=line: line, text, count=1), encoding="utf-8")
+        path.with_suffix(".part").replace(path)
 
 
 if __name__ == "__main__":

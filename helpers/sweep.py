@@ -320,8 +320,7 @@ class _File:
         """Say of kept trials that they come from other data, or which files that they depend on have changed."""
         if self.keep and session.caveats and not session.QUICK:
             return "; they come from the real data"
-        changed = self.commit and _git("diff", "--name-only", self.commit, "--", *map(str, self.files))
-        names = changed.split() if changed else ()
+        names = ((self.commit and _git("diff", "--name-only", self.commit, "--", *map(str, self.files))) or "").split()
         more = f" and {len(names) - 1} more" if names[1:] else ""
         return f"; changed since: {names[0]}{more}" if names else ""
 

@@ -304,7 +304,7 @@ BROKEN = {
     "parameters-not-in-optimizer": lambda: Run(optimizer=lambda model: torch.optim.SGD(mlp().parameters(), 0.2)),
     "layer-frozen": lambda: Run(frozen(drawn(mlp(), lambda p: p.mul_(0.1)), 5)),
     "clip-too-tight": lambda: Run(clip=1e-3),
-    "not-in-eval-mode": lambda: Run(mlp(dropout=0.3), evaluate="train"),
+    "not-in-eval-mode": lambda: Run(mlp(dropout=0.5), evaluate="train"),
     "lr-too-high": lambda: Run(rate=30.0),
     "lr-too-low": lambda: Run(rate=2e-4),
     "over-regularized": lambda: Run(optimizer=lambda m: torch.optim.SGD(m.parameters(), 0.2, weight_decay=0.5)),

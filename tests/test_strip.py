@@ -77,7 +77,7 @@ def test_layers_and_gradients_of_any_model_are_recorded_and_drawn(make, hidden, 
     assert len(figure.axes) == 2 * len(strip.TITLES)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_zero_gradients_and_numbers_that_are_not_finite_are_drawn(tmp_path):
     dead, exploding = ByHand(), ByHand()
     dead.weights[0].data = -dead.weights[0].data.abs()
