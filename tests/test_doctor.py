@@ -484,6 +484,12 @@ def test_steps_of_usual_length_are_not_too_short_where_it_learns():
     assert "lr-too-low" in [check.cause for check in report.checks_with(Outcome.NOTE)] and report.healthy, report
 
 
+def test_the_usual_decay_of_adamw_is_no_cause():
+    run = Run(optimizer=lambda model: torch.optim.AdamW(model.parameters(), 1e-3))
+    report = changed(run, labels=lambda y: y.roll(1)).go().report()
+    assert report.impaired and "over-regularized" not in [finding.cause for finding in report.findings], report
+
+
 # What some want: a note, as long as it learns.
 MEANT = {
     "parameters-not-in-optimizer": lambda: Run(optimizer=some_optimizer([1])),
