@@ -27,14 +27,15 @@ from doctor.rules import RULES, Rule
 from doctor.sandbox import LONGEST, Interventions
 from doctor.watch import Watch
 
+ADVERSARIAL = "Another network's loss goes through this model, as in a GAN: whether it learns cannot be told."
 MISSING = 0.25  # of what a model that learns gets wrong, that an experiment has to win
 
 
 class Doctor(contextlib.AbstractContextManager):
     """Watch a loop, every `every`-th step of it and the first ones; a context manager, or until `close`.
 
-    It changes nothing in the loop, and what it cannot watch stands in the report. Not covered: a model that another
-    one's loss uses, too, as in a GAN, where it would see faults. Raises ValueError for `every` below 1.
+    It changes nothing in the loop, and what it cannot watch stands in the report. Where another model's loss goes
+    through this one, as in a GAN, it does not judge whether it learns. Raises ValueError for `every` below 1.
     """
 
     def __init__(self, model: nn.Module, loss_fn=None, optimizer=None, every: int = 1):
@@ -79,6 +80,7 @@ def gradients_kept(model: nn.Module) -> Iterator[None]:
 def diagnose(evidence: Evidence, errors: tuple[str, ...] = ()) -> Report:
     """Apply all rules; experiments end when one is proven, or a cause found that needs none: others follow from it."""
     found = find_symptoms(evidence)
+    errors += (ADVERSARIAL,) * evidence.adversarial
     explained, checks, findings = certain_causes(found), [], []
     for rule in RULES:
         result = found[rule.cause]
@@ -135,7 +137,8 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
             return Check(rule.cause, Outcome.NOTE, text)
         shown = picture(rule.cause, evidence)
         if change:
-            shown += outcome(scores(change, rule, evidence.interventions))
+            compared = {"the model as it is": None, "trained anew": Change(), f"with {change}": change}
+            shown += outcome({text: evidence.interventions.score(by, rule.recall) for text, by in compared.items()})
         return Finding(rule.cause, symptom.layer, symptom.step, text, symptom.certain, change, gain, shown)
 
     if symptom.certain:
@@ -154,12 +157,6 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
     if change is None:
         return result(False, "its fix does not help")
     return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change, gain)
-
-
-def scores(change: Change, rule: Rule, trials: Interventions) -> dict[str, float]:
-    """Return the scores of the watched model, of a copy trained anew, and of one trained with the change."""
-    compared = {"the model as it is": None, "trained anew": Change(), f"with {change}": change}
-    return {text: trials.score(by, rule.recall) for text, by in compared.items()}
 
 
 def prove(rule: Rule, trials: Interventions, needs: float | None) -> tuple[Change | None, float]:

@@ -131,6 +131,18 @@ def class_labels(targets) -> Tensor | None:
     return labels if whole and labels.min() >= 0 else None
 
 
+def requires_grad(value) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+SMALL = 50_000  # numbers of one pass
+
+
+def some(values: Tensor) -> Tensor:
+    """Return a copy of the first samples, not more than are cheap to keep."""
+    return values.detach()[: max(2, SMALL // max(1, values[:1].numel()))].clone() if values.ndim else values.detach()
+
+
 MOST = 10_000  # labels of one batch that are looked at, of pixels or words
 
 

@@ -67,6 +67,7 @@ class Pass:
     updates: list[Update] = field(default_factory=list)  # one for each parameter
     # of the loss
     loss: float | None = None
+    blended: bool = False  # of several calls on the same outputs: what is differentiated counts
     size: int | None = None  # samples
     width: int | None = None  # outputs for each sample
     swapped: bool = False  # outputs stand where the loss takes targets
@@ -188,7 +189,7 @@ class Recorder(TorchFunctionMode):
         self.layer = ""
         self.strangers: dict[int, nn.Parameter] = {}  # parameters that are none of those
         self.cuts: Counter[str] = Counter()  # calls that cut the graph, by function
-        self.softmax_over_batch = ""  # the layer before a softmax over dimension 0
+        self.softmax_over_batch = self.softmax_of_one = ""  # the layer before a softmax over samples, or over 1
         self._batch, self._activations, self._last = None, 0, None  # size; calls so far; the last call's output
 
     @torch._disable_dynamo  # it is no part of a compiled graph
@@ -211,10 +212,12 @@ class Recorder(TorchFunctionMode):
             return
         if first.requires_grad and (name in CUTS or getattr(function, "__self__", None) is Tensor.data):
             self.cuts[".data" if name == "get" else name] += 1
-        if name in ("softmax", "log_softmax") and first.ndim > 1 and len(first) == self._batch and self._batch > 1:
-            dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-            if isinstance(dim, int) and dim % first.ndim == 0:
+        dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
+        if name in ("softmax", "log_softmax") and first.ndim > 1 and len(first) == self._batch and isinstance(dim, int):
+            if self._batch > 1 and dim % first.ndim == 0:
                 self.softmax_over_batch = self.layer or "the input"
+            elif first.shape[dim] == 1:
+                self.softmax_of_one = self.layer
 
     def ending(self, outputs: Tensor) -> tuple[str, int] | None:
         """Return the name and the number of the activation function whose output, perhaps in another shape, these are.

@@ -232,7 +232,7 @@ class Interventions:
         return self._score_of(mean, self.held) - self._score_of(first, self.held)
 
     def _score_of(self, outputs: Tensor, on: Data, recall: bool = False) -> float:
-        classified = by_class(outputs, on.targets) if outputs.ndim < 3 else None
+        classified = by_class(outputs, on.targets) if recall or outputs.ndim < 3 else None
         if classified is None:
             return self._skill(outputs, on)
         right, labels = (classified[0].argmax(1) == classified[1]).float(), classified[1]
@@ -283,6 +283,8 @@ class Interventions:
 
         def loss_fn(outputs, targets):
             by_labels = change.loss == "cross entropy" and are_classes(outputs, labels := class_labels(targets))
+            if change.samples == "balanced" and targets.ndim > 1:
+                return self._balanced_loss(outputs, targets)
             loss = cross_entropy(outputs, labels) if by_labels else sign * self.watch.plain_loss(outputs, targets)
             return loss / {"mean": len(targets), "mean of outputs": outputs.numel()}.get(change.loss, 1)
 
@@ -293,6 +295,13 @@ class Interventions:
                 break  # nothing more is learned
         return model
 
+    def _balanced_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy of outputs (B, C, ...) or (B, T, C), all classes weighted alike."""
+        outputs = outputs if outputs.shape[2:] == targets.shape[1:] else outputs.movedim(-1, 1)
+        labels = self.train.targets.flatten()
+        counts = labels[labels >= 0].bincount(minlength=outputs.shape[1])
+        return cross_entropy(outputs, targets, 1 / counts.clamp(min=1))
+
     @cached_property
     def _scale(self) -> tuple[Tensor, Tensor]:
         """Mean and std of the training targets."""
@@ -302,15 +311,14 @@ class Interventions:
         """Give the indices of each batch, in passes over the shuffled samples, or drawn with equal classes."""
         count = len(self.train.inputs)
         size = min(round(self.batch * change.batch), count)
-        if change.samples == "balanced":
-            labels = class_labels(self.train.targets)
+        if change.samples == "balanced" and (labels := class_labels(self.train.targets)) is not None:
             index = torch.multinomial(1 / labels.bincount()[labels], self.steps * size, replacement=True)
         else:
             index = torch.cat([torch.randperm(count) for _ in range(-(-self.steps * size // count))])
         return iter(index[: self.steps * size].split(size))
 
     def _prepare(self, inputs: Tensor, change: Change) -> Tensor:
-        if change.inputs == "scaled":
+        if change.inputs == "scaled" and inputs.is_floating_point():
             return (inputs - self.train.inputs.mean()) / self.train.inputs.std().clamp(min=1e-30)
         return avg_pool2d(inputs, 3, 1, 1) if change.inputs == "smoothed" else inputs
 

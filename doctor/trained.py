@@ -13,8 +13,6 @@ from doctor.diagnose import Doctor
 from doctor.report import Report
 from doctor.watch import Hook, unwrapped
 
-SEVERAL = "Several models are trained: where the loss of one goes through another, as in a GAN, findings do not count."
-
 
 class TrainedModels:
     """Finds the models that a program trains, watches each from its first training pass on, and reports at the end.
@@ -84,5 +82,3 @@ class TrainedModels:
             print(f"\n==== doctor: {name}, {doctor.watch.count['steps']} steps\n{report!r}", file=sys.stderr)
             if self.html:
                 report.save(self.html.with_stem(self.html.stem + (f"_{number + 1}" if number else "")))
-        if len(self.doctors) > 1:
-            print(SEVERAL, file=sys.stderr)

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from doctor.calls import BACKWARD, LONGER, LOSSES, exporting
 from doctor.graph import leaves
-from doctor.measure import by_class, class_labels, norms
+from doctor.measure import by_class, class_labels, norms, requires_grad, some
 from doctor.records import (
     Kept,
     Pass,
@@ -32,7 +32,6 @@ from doctor.sandbox import copies
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
 KEPT = 256  # samples of the last watched passes
 EARLIER = 16  # inputs of passes before the last one that go into the same backward pass
-SMALL = 50_000  # numbers of one pass
 
 
 def _safely(method):
@@ -92,8 +91,8 @@ class Watch:
         self.cuts: Counter[str] = Counter()  # of calls that cut the graph in forward passes, by function
         self.strangers: list[tuple[nn.Parameter, int]] = []  # used, and not the model's, with their version then
         self.ending: tuple[str, int] | None = None  # the activation function that gives the outputs, and its number
-        self.softmax_over_batch = ""  # the layer before a softmax over dimension 0
-        self.first_inputs: Tensor | None = None  # of the first pass
+        self.softmax_over_batch = self.softmax_of_one = ""  # the layer before such a softmax
+        self.first_inputs = self.first_targets = None  # of the first pass
         self.kept: deque[Kept] = deque()  # samples of the last watched passes
         self._passes: list[Pass] = []
         self._cut_off: list[Pass] = []  # passes before a backward pass that did not reach the model
@@ -102,6 +101,7 @@ class Watch:
         self._recorder: Recorder | None = None  # of its forward pass, while that runs
         self._earlier: Pass | None = None  # the one before it, whose loss goes into the same backward pass
         self._inputs: Tensor | None = None  # of the last one
+        self._judged = None  # the outputs that the loss got in it
         self._gradients: dict[str, Tensor] = {}  # their norms after its backward pass
         self._before: dict[str, Tensor] = {}  # parameters before the step under way
         self._at_step: dict[str, Tensor] = {}  # norms of the gradients then
@@ -168,7 +168,7 @@ class Watch:
         self._pass_hooks.clear()
         if self._gradients:  # no step came
             self._note_updates({}, {})
-        self._pass, self._recorder, self._inputs = None, None, None
+        self._pass, self._recorder, self._inputs, self._judged = None, None, None, None
         self._fetch()
 
     def _note_updates(self, at_step: dict[str, Tensor], changes: dict[str, Tensor]) -> None:
@@ -223,6 +223,7 @@ class Watch:
             recorder.add("output", "output", outputs)
             self.ending = recorder.ending(outputs)
         self.softmax_over_batch = self.softmax_over_batch or recorder.softmax_over_batch
+        self.softmax_of_one = self.softmax_of_one or recorder.softmax_of_one
         self.cuts.update(recorder.cuts)
         self.errors.update(recorder.errors)
         earlier = [place for place in self._earlier.places if place.kind == "input"] if self._earlier else []
@@ -265,9 +266,12 @@ class Watch:
         if not torch.is_grad_enabled() or not isinstance(loss, Tensor):
             return  # an evaluation, or a loss of several parts
         self.count["losses"] += loss.requires_grad
-        if self._pass is None or self._pass.loss is not None:
-            return
         outputs, targets, *others = *args, *kwargs.values(), None, None
+        if self._pass is None or self._pass.loss is not None:
+            if self._pass is not None and outputs is self._judged:
+                self._pass.blended = True
+            return
+        self._judged = outputs
         self._pass.loss = loss.detach().mean()
         if requires_grad(outputs) and requires_grad(targets):  # two outputs, as in metric learning
             outputs, targets, others = None, None, []
@@ -284,7 +288,7 @@ class Watch:
     def _keep(self, outputs: Tensor, targets, others: tuple) -> None:
         """Keep some samples of a pass, and of the last passes only as many as are needed."""
         if self._inputs is not None and self.first_inputs is None:
-            self.first_inputs = self._inputs
+            self.first_inputs, self.first_targets = self._inputs, targets
         size = len(some(outputs))
         parts = (
             p[:size] if isinstance(p, Tensor) and p.shape[:1] == outputs.shape[:1] else p for p in (targets, *others)
@@ -322,10 +326,12 @@ class Watch:
         if self._recorder is not None or (watched is not None and watched.left is not None):
             return  # within a forward pass; the second one after it
         if watched is not None:
-            reached, own = leaves(roots), {id(p) for p in self.parameters.values()}
+            reached, own = leaves(roots), {id(p) for p in (*self.parameters.values(), *self.model.parameters())}
             if reached is not None and not any(id(leaf) in own for leaf in reached):
                 self._note_cut(watched)
                 return
+            if any(isinstance(leaf, nn.Parameter) and id(leaf) not in own for leaf in reached or ()):
+                self.count["passes through others"] += 1
             self._note_backward(watched, roots)
         self.count["backwards"] += 1
         self._batches_since_step += 1
@@ -343,7 +349,7 @@ class Watch:
         watched.batches_since_step = self._batches_since_step + 1
         self._version = sum(p._version for p in self.parameters.values())
         watched.waiting = self._unused == self._version
-        if watched.loss is None:
+        if watched.loss is None or watched.blended:
             watched.loss = sum(root.detach().mean() for root in roots)
         self._passes.append(watched)
         self._unfetched += [watched, *watched.places]
@@ -379,15 +385,6 @@ class Watch:
             self._note_updates(self._at_step, norms(changes))
         self._before = {}
         self._end_pass()
-
-
-def requires_grad(value) -> bool:
-    return isinstance(value, Tensor) and value.requires_grad
-
-
-def some(values: Tensor) -> Tensor:
-    """Return a copy of the first samples, not more than are cheap to keep."""
-    return values.detach()[: max(2, SMALL // max(1, values[:1].numel()))].clone() if values.ndim else values.detach()
 
 
 def unwrapped(optimizer) -> torch.optim.Optimizer:

@@ -371,6 +371,125 @@ def test_a_broken_run_gets_its_cause_named_first(cause):
     assert not report.healthy and not any("stopped" in check.text for check in report.checks), report
 
 
+class OneWeight(nn.Sequential):
+    """Attention of which each weight is alone in its softmax."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(8, 1), nn.Linear(8, CLASSES))
+
+    def forward(self, x):
+        rows = x[:, 0]
+        return self[1]((self[0](rows).softmax(-1) * rows).sum(1))
+
+
+class NeighborsJoined(nn.Sequential):
+    """Two states of each sample, brought side by side as if the batch came first."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(64, 24), nn.Linear(24, CLASSES))
+
+    def forward(self, x):
+        first, second = self[0](x.flatten(1)).tanh().chunk(2, 1)
+        return self[1](torch.stack([first, second]).reshape(len(x), -1))
+
+
+class Writer(nn.Module):
+    """Tells at each place the next word from the words so far, or from those that follow, too."""
+
+    def __init__(self, both: bool):
+        super().__init__()
+        self.words, self.rnn = nn.Embedding(9, 16), nn.GRU(16, 16, batch_first=True, bidirectional=both)
+        self.last = nn.Linear(32 if both else 16, 9)
+
+    def forward(self, x):
+        return self.last(self.rnn(self.words(x))[0])
+
+
+def of_positions(outputs, targets):
+    return cross_entropy(outputs.flatten(0, 1), targets.flatten())
+
+
+def writer(both: bool) -> Run:
+    run = Run(Writer(both), of_positions, optimizer=lambda model: torch.optim.Adam(model.parameters(), 1e-2))
+    texts = (torch.randint(9, (600, 1)) + torch.arange(8) * torch.randint(1, 3, (600, 1))) % 9
+    run.train = run.test = texts[:, :-1], texts[:, 1:]
+    return run
+
+
+def hinge(outputs, labels):
+    return (1 - labels * outputs).clamp(min=0).mean()
+
+
+def drowned(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return noisy images (N, 1, 8, 8) and a class for each pixel, of which 1 in 64 is somewhat brighter."""
+    rng = torch.Generator().manual_seed(seed)
+    classes = (torch.arange(64) == torch.randint(64, (count, 1), generator=rng)).long().view(-1, 8, 8)
+    return classes[:, None] + 0.5 * torch.randn(count, 1, 8, 8, generator=rng), classes
+
+
+OTHERWISE_BROKEN = {
+    "a softmax of one": ("softmax-wrong-dim", lambda: Run(OneWeight())),
+    "neighbors joined": ("samples-mixed", lambda: Run(NeighborsJoined())),
+    "a view of the next word": ("target-leak", lambda: writer(both=True)),
+    "hinge loss of 0 and 1": (
+        "wrong-loss", lambda: replace(as_numbers(Run(mlp(outputs=1)), lambda y: (y > 1).float()), loss_fn=hinge)
+    ),
+    "classes numbered anew": (
+        "train-test-mismatch", lambda: Run(test=(images(300, 2)[0], (images(300, 2)[1] + 1) % CLASSES))
+    ),
+    "hardly a pixel": (
+        "class-imbalance",
+        lambda: Run(nn.Conv2d(1, 2, 1), train=drowned(600, 1), test=drowned(300, 2), rate=0.5),
+    ),
+    "tiny batches": (
+        "batchnorm-small-batch",
+        lambda: Run(with_momentum(batch_normalized(2), 1.0), batch=2, rate=0.05),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OTHERWISE_BROKEN)
+def test_other_kinds_of_a_cause_are_named_first(kind):
+    cause, run = OTHERWISE_BROKEN[kind]
+    report = run().report()
+    assert [finding.cause for finding in report.findings][:1] == [cause], report
+
+
+class Repeater(nn.Module):
+    """Gives words back."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.last = nn.Embedding(9, 16), nn.Linear(16, 9)
+
+    def forward(self, x):
+        return self.last(self.words(x))
+
+
+def test_padding_that_the_loss_counts_is_a_note_and_no_class_imbalance():
+    x, _ = words(600, 1)
+    report = Run(Repeater(), of_positions, train=(x, x), test=(x, x)).report()
+    found = {check.cause: check for check in report.checks}
+    assert "the loss counts them" in found["padding-not-masked"].text, report
+    assert found["class-imbalance"].outcome is Outcome.SKIPPED
+
+
+def test_a_writer_that_sees_no_later_word_is_sound():
+    assert writer(both=False).report().healthy
+
+
+def test_steps_of_usual_length_are_not_too_short_where_it_learns():
+    """What has not trained to its end would learn faster at ten times the rate."""
+    report = Run(rate=0.01).report()
+    assert "lr-too-low" in [check.cause for check in report.checks_with(Outcome.NOTE)] and report.healthy, report
+
+
+def test_the_usual_decay_of_adamw_is_no_cause():
+    run = Run(optimizer=lambda model: torch.optim.AdamW(model.parameters(), 1e-3))
+    report = changed(run, labels=lambda y: y.roll(1)).go().report()
+    assert report.impaired and "over-regularized" not in [finding.cause for finding in report.findings], report
+
+
 # What some want: a note, as long as it learns.
 MEANT = {
     "parameters-not-in-optimizer": lambda: Run(optimizer=some_optimizer([1])),

@@ -85,7 +85,7 @@ def test_models_that_are_trained_apart_get_a_report_each(run):
     )
     second += "    loss_fn(model(x), y).backward()\n    optimizer.step()\nsys.exit(3)"
     err = run(script().replace("sys.exit(3)", second))[2]
-    assert err.count("==== doctor") == 3 and "Several models" in err
+    assert err.count("==== doctor") == 3
 
 
 def test_a_script_that_trains_nothing(run):

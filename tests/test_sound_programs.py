@@ -324,7 +324,82 @@ def ordered_classes():
     return doctor
 
 
+class Noise(nn.Module):
+    """Gives points from noise."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 32), nn.ReLU(), nn.Linear(32, 8))
+
+    def forward(self, z):
+        return self.layers(z)
+
+
+def adversaries(watched):
+    """Let a generator and a discriminator learn from each other, and watch one of them."""
+    torch.manual_seed(0)
+    models = {"generator": Noise(), "discriminator": mlp(outputs=1)}
+    optimizers = {name: torch.optim.Adam(m.parameters(), 1e-3, (0.5, 0.999)) for name, m in models.items()}
+    generator, discriminator = models.values()
+    with Doctor(models[watched], nn.BCEWithLogitsLoss(), optimizers[watched]) as doctor:
+        for i in batches(64):
+            fake = generator(torch.randn(64, 4))
+            optimizers["discriminator"].zero_grad()
+            loss = doctor.loss_fn(discriminator(X[i]), torch.ones(64, 1))
+            (loss + doctor.loss_fn(discriminator(fake.detach()), torch.zeros(64, 1))).backward()
+            optimizers["discriminator"].step()
+            optimizers["generator"].zero_grad()
+            doctor.loss_fn(discriminator(fake), torch.ones(64, 1)).backward()
+            optimizers["generator"].step()
+    return doctor
+
+
+def generator_of_a_gan():
+    return adversaries("generator")
+
+
+def discriminator_of_a_gan():
+    return adversaries("discriminator")
+
+
+def mixup():
+    """Blend pairs of samples and their losses, mostly by half (Zhang et al. 2018)."""
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.3, momentum=0.9)
+    generator = torch.Generator().manual_seed(3)
+    with Doctor(model, nn.CrossEntropyLoss(), optimizer) as doctor:
+        for i in batches():
+            share, other = torch.rand(1, generator=generator).item(), i.flip(0)
+            outputs = model(share * X[i] + (1 - share) * X[other])
+            optimizer.zero_grad()
+            (share * doctor.loss_fn(outputs, Y[i]) + (1 - share) * doctor.loss_fn(outputs, Y[other])).backward()
+            optimizer.step()
+    return doctor
+
+
+def padded_words():
+    """Give words back, behind which there is padding that the loss leaves out."""
+    torch.manual_seed(0)
+    words = torch.randint(1, 9, (600, 20)) * (torch.arange(20) < torch.randint(2, 6, (600, 1)))
+    model = nn.Sequential(nn.Embedding(9, 16), nn.Linear(16, 9))
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+
+    def loss_fn(outputs, targets):
+        return F.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=0)
+
+    with Doctor(model, loss_fn, optimizer) as doctor:
+        for i in batches():
+            optimizer.zero_grad()
+            doctor.loss_fn(model(words[i]), words[i]).backward()
+            optimizer.step()
+    return doctor
+
+
 PROGRAMS = [
+    generator_of_a_gan,
+    discriminator_of_a_gan,
+    mixup,
+    padded_words,
     contrastive,
     ordered_classes,
     ordinary,

@@ -30,6 +30,8 @@ FIRST_WEIGHTS = ("init-too-large", "init-too-small")
 SCALES = (*FIRST_WEIGHTS, "inputs-not-scaled")
 OUTPUTS = ("sigmoid-before-loss", "softmax-before-loss")
 SOUND_WEIGHTS, ALL_TRAINED, FREE = (Change(weights="sound"),), (Change(trained="all"),), (Change(outputs="free"),)
+UNLIKE = ("noisy-inputs", "repeated-samples", "target-leak")  # by which unseen data differ, too
+DROWNING = ("schedule-collapsed", "padding-not-masked")  # by which one class comes too often, too
 RELU, NORMALIZED, RESCALED = (Change(activations=kind) for kind in ("relu", "normalized", "rescaled"))
 
 # In the order in which findings are shown, and proofs tried, of which the first that wins is the last one made: what is
@@ -56,7 +58,7 @@ RULES = (
     Rule("constant-inputs", data.constant_inputs),
     Rule("data-not-shuffled", data.data_not_shuffled, (Change(),)),
     Rule("class-weights-wrong", loss.class_weights_wrong, (Change(loss="cross entropy"),), recall=True),
-    Rule("class-imbalance", data.class_imbalance, (Change(samples="balanced"),), recall=True),
+    Rule("class-imbalance", data.class_imbalance, (Change(samples="balanced"),), DROWNING, recall=True),
     Rule("symmetric-init", weights.symmetric_init),
     Rule("inputs-drift", data.inputs_drift, (Change(),)),
     Rule("inputs-not-scaled", data.inputs_not_scaled, (Change(inputs="scaled"),)),
@@ -72,7 +74,7 @@ RULES = (
     Rule("vanishing-gradient", network.vanishing_gradient, (RELU, NORMALIZED), unless=FIRST_WEIGHTS),
     Rule("dropout-too-high", network.dropout_too_high, (Change(dropout=0.3),)),
     Rule("batchnorm-small-batch", network.batchnorm_small_batch, (Change(batch=8.0),)),
-    Rule("batchnorm-stats-stale", network.batchnorm_stats_stale, probe=True),
+    Rule("batchnorm-stats-stale", network.batchnorm_stats_stale, unless=("batchnorm-small-batch",), probe=True),
     Rule("clip-too-tight", optimizer.clip_too_tight, (Change(),)),
     Rule("schedule-collapsed", optimizer.schedule_collapsed, (Change(schedule="highest"),)),
     Rule("over-regularized", optimizer.over_regularized, (Change(decay=0.0), Change())),
@@ -81,7 +83,7 @@ RULES = (
     Rule("lr-too-low", optimizer.lr_too_low, (Change(rate=10.0), Change(rate=100.0), Change(rate=1000.0))),
     Rule("noisy-inputs", data.noisy_inputs, (Change(inputs="smoothed"),), probe=True),
     Rule("repeated-samples", data.repeated_samples, (Change(),), probe=True),
-    Rule("train-test-mismatch", data.train_test_mismatch, unless=("noisy-inputs", "repeated-samples"), probe=True),
+    Rule("train-test-mismatch", data.train_test_mismatch, unless=UNLIKE, probe=True),
     Rule("target-leak", data.target_leak, probe=True),
     Rule("labels-shuffled", data.labels_shuffled, unless=("constant-inputs", "noisy-inputs"), probe=True),
     Rule("data-mispaired", data.data_mispaired, unless=("constant-inputs", "noisy-inputs"), probe=True),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from doctor import checks
 from doctor.changes import REFERENCE
-from doctor.evidence import CLASSES, Evidence, NotRun, Symptom, fires, is_float, often
+from doctor.evidence import CLASSES, FASTER, Evidence, NotRun, Symptom, fires, is_float, often
 from doctor.measure import class_labels
 from doctor.sandbox import Data, copies, undisturbed
 from doctor.watch import FIRST
@@ -34,7 +34,7 @@ def data_not_shuffled(evidence: Evidence) -> Symptom | None:
     classes may be drawn on purpose.
     """
     passes = evidence.passes_with(lambda p: p.label_share, CLASSES)
-    counts = np.array(list(evidence.watch.labels.values()))
+    counts = np.array(list(evidence.class_counts.values()))
     share, whole = fmean(p.label_share for p in passes), counts.max() / counts.sum()
     if share > max(whole + 0.3, share_by_chance(counts, len(passes))):
         step = passes[min(len(passes) - 1, 1)].step
@@ -56,7 +56,8 @@ def class_imbalance(evidence: Evidence) -> Symptom | None:
         most = max(labels, key=labels.get)
         guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
         text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
-        return Symptom(text, 0)
+        dense = evidence.interventions and class_labels(evidence.interventions.train.targets) is None
+        return Symptom(text, 0, needs=FASTER if dense else None)
 
 
 def inputs_not_scaled(evidence: Evidence) -> Symptom | None:
@@ -106,12 +107,15 @@ def repeated_samples(evidence: Evidence) -> Symptom | None:
         text = f"only {different} of {len(inputs)} samples are different"
     elif len(rms) > 4 * batches and batches * size < len(inputs) / 2:
         text = f"{len(rms)} passes had only {batches} different batches of {size}"
-    if not text or not evidence.test:
-        return Symptom(text, 0) if text else None
-    own, other = (trials.score(None, on=data) for data in (trials.held, evidence.test))
-    return Symptom(
-        f"{text}; the score is {own:.2f} on such samples, {other:.2f} on test data", 0, certain=own > other + 0.1
-    )
+    if text:
+        return worse_on_test(evidence, text) if evidence.test else Symptom(text, 0)
+
+
+def worse_on_test(evidence: Evidence, text: str) -> Symptom:
+    """Return a symptom that is certain where the model scores far less on test data."""
+    own, other = (evidence.interventions.score(None, on=data) for data in (evidence.interventions.held, evidence.test))
+    text += f"; the model scores {own:.2f} on such samples, {other:.2f} on test data"
+    return Symptom(text, 0, certain=own > other + 0.1)
 
 
 def padding_not_masked(evidence: Evidence) -> Symptom | None:
@@ -125,6 +129,10 @@ def padding_not_masked(evidence: Evidence) -> Symptom | None:
     share = padding.float().mean().item()
     if share < 0.3 or not torch.equal(end, end[:1].expand_as(end)) or padding.float().mean(1).std() < 0.05:
         return None
+    targets = evidence.watch.first_targets
+    targets = targets[: len(inputs)] if isinstance(targets, Tensor) and targets.ndim == 2 else inputs[:0]
+    if targets.shape == inputs.shape and not {*targets[padding.bool()].tolist()} & {*evidence.untaught}:
+        return Symptom(f"{share:.0%} of the positions are padding, and the loss counts them", 0)
     model, few = copies(evidence.model)[0].eval(), inputs[padding.sum(1) > 1]
     with torch.no_grad(), undisturbed():
         longer = torch.cat([few, few[:, -1:].expand(-1, few.shape[1], *few.shape[2:])], 1)
@@ -138,18 +146,41 @@ def padding_not_masked(evidence: Evidence) -> Symptom | None:
 
 
 def target_leak(evidence: Evidence) -> Symptom | None:
-    """A column of the inputs tells the targets of the training data, and unseen ones far worse."""
+    """A column of the inputs tells the targets of the training data, and unseen ones far worse.
+
+    Or the targets are the next inputs, and the model sees them.
+    """
+    if sees_next(evidence):
+        return Symptom("the output at a place depends on the next input, which is its target", 0, certain=True)
     trials = evidence.experiments(test=True)
     if trials.train.inputs.ndim != 2 or not is_float(trials.train.inputs) or trials.train.inputs.shape[1] < 2:
         raise NotRun("It judges tables.")
     here, there = (correlations(data) for data in (trials.train, evidence.test))
     worst = (here - there).argmax().item()
     if here[worst] > 0.7 and here[worst] > there[worst] + 0.3:
-        own, other = (trials.score(None, on=data) for data in (trials.held, evidence.test))
-        text = (
-            f"column {worst} has a correlation of {here[worst]:.2f} with the targets, {there[worst]:.2f} in test data"
-        )
-        return Symptom(f"{text}; scores {own:.2f} and {other:.2f}", 0, certain=own > other + 0.1)
+        text = f"column {worst} has a correlation of {here[worst]:.2f} with the targets"
+        return worse_on_test(evidence, f"{text}, {there[worst]:.2f} in test data")
+
+
+def sees_next(evidence: Evidence) -> bool:
+    """Tell whether targets are the inputs (B, T, ...) one place on, and outputs (B, T, ...) depend on later inputs."""
+    inputs, targets = evidence.watch.first_inputs, evidence.watch.first_targets
+    if inputs is None or inputs.ndim < 2 or inputs.shape[1] < 3 or not isinstance(targets, Tensor):
+        return False
+    following, size = inputs[:, 1:], inputs[0, 0].numel()
+    fits = [n for n in (inputs.shape[1] - 1, inputs.shape[1]) if targets.numel() % (n * size) == 0]
+    rows = [targets.reshape(-1, n, *inputs.shape[2:])[: len(inputs), : following.shape[1]] for n in fits]
+    if not any(torch.equal(part, following) for part in rows):
+        return False
+    other = inputs.clone()
+    other[:, -1] = inputs[:, -1].roll(1, 0)
+    found = []
+    for x in (inputs, other):
+        with undisturbed(), torch.no_grad():  # each with the same random numbers
+            outputs = copies(evidence.model)[0].eval()(x)
+        found.append(outputs[0] if isinstance(outputs, tuple) else outputs)
+    first, second = found
+    return first.shape[:2] == inputs.shape[:2] and not torch.allclose(first[:, :-1], second[:, :-1], 1e-3, 1e-4)
 
 
 def correlations(data: Data) -> Tensor:
@@ -179,41 +210,14 @@ def roughness(images: Tensor) -> float:
 
 
 def train_test_mismatch(evidence: Evidence) -> Symptom | None:
-    """Inputs differ between training and test, those of the same class, too, and so does the accuracy."""
-    trials = evidence.experiments(test=True)
-    if differ(trials.train.inputs, evidence.test.inputs) and differ_by_class(trials.train, evidence.test):
-        train, test = trials.train.inputs.float(), evidence.test.inputs.float()
-        matched = with_moments(evidence.test, train)
-        own, other, alike = (trials.score(None, on=data) for data in (trials.held, evidence.test, matched))
-        moments = f"training inputs have mean {train.mean():.3g} and std {train.std():.3g}, test inputs"
-        accuracy = f"accuracy {own:.0%} and {other:.0%}, {alike:.0%} with training's mean and std"
-        text = f"{moments} {test.mean():.3g} and {test.std():.3g}; {accuracy}"
-        return Symptom(text, 0, certain=own > other + 0.1 or alike > other + 0.03)
-
-
-def with_moments(data: Data, like: Tensor) -> Data:
-    """Return data with the mean and std of `like`."""
-    inputs = data.inputs.float()
-    return Data(like.mean() + (inputs - inputs.mean()) * (like.std() / inputs.std().clamp(min=1e-30)), data.targets)
-
-
-def differ(train: Tensor, test: Tensor) -> bool:
-    """Tell whether mean, std or mean image of inputs (N, ...) differ by more than chance: by 0.3 std, or half of it."""
-    train, test = train.float(), test.float()
-    std = train.std().clamp(min=1e-30)
-    ratio, image = test.std() / std, ((test.mean(0) - train.mean(0)) / std).square().mean()
-    chance = (train.var(0).mean() / std**2) * (1 / len(train) + 1 / len(test))
-    return bool(not 0.67 < ratio < 1.5 or image - chance > 0.3**2)
-
-
-def differ_by_class(train: Data, test: Data) -> bool:
-    """Tell whether inputs of most classes differ, by the number of their samples; of all where there are no classes."""
-    labels, test_labels = class_labels(train.targets), class_labels(test.targets)
-    if labels is None or test_labels is None:
-        return True
-    pairs = [(train.inputs[labels == c], test.inputs[test_labels == c]) for c in labels.unique()]
-    sizes = [(min(len(a), len(b)), differ(a, b)) for a, b in pairs if min(len(a), len(b)) >= 10]
-    return sum(n for n, differs in sizes if differs) > sum(n for n, _ in sizes) / 2
+    """What a training learns from a part of the training data holds for the rest of it, and hardly for test data."""
+    trials, labels = evidence.experiments(test=True), class_labels(evidence.test.targets)
+    chance = 0.0 if labels is None else 1 / len(labels.unique())
+    own, other = (trials.score(REFERENCE, recall=True, on=data) for data in (trials.held, evidence.test))
+    if own > chance + 0.3 and other < chance + (own - chance) / 3:
+        text = f"a training on a part of the probe scores {own:.2f} on the rest of it, {other:.2f} on test data"
+        means = (f"{part.float().mean():.3g}" for part in (trials.train.inputs, evidence.test.inputs))
+        return worse_on_test(evidence, f"{text}; their inputs have means {' and '.join(means)}")
 
 
 def labels_shuffled(evidence: Evidence) -> Symptom | None:
@@ -235,7 +239,7 @@ def data_mispaired(evidence: Evidence) -> Symptom | None:
     if not evidence.impaired:
         return None
     given, permuted = (trials.score(replace(REFERENCE, samples=samples)) for samples in ("own", "permuted"))
-    if -0.5 < given < permuted + 0.05:  # below, the training has failed for another reason
+    if given < permuted + 0.05 and often(ratio > 0 for ratio in evidence.step_ratios):  # else the network is dead
         return Symptom(f"a training reaches a score of {given:.2f}, with permuted targets of {permuted:.2f}", 0)
 
 
@@ -254,11 +258,8 @@ def label_noise(evidence: Evidence) -> Symptom | None:
 
 def other_shares(data: Data, test: Data) -> bool:
     """Tell whether a class is more frequent in one than in the other, by a tenth of all samples."""
-    shares = [
-        labels.bincount(minlength=2) / len(labels)
-        for d in (data, test)
-        if (labels := class_labels(d.targets)) is not None
-    ]
+    labels = [part for d in (data, test) if (part := class_labels(d.targets)) is not None]
+    shares = [part.bincount(minlength=2) / len(part) for part in labels]
     return len(shares) == 2 and (len(shares[0]) != len(shares[1]) or (shares[0] - shares[1]).abs().max() > 0.1)
 
 

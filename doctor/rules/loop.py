@@ -78,7 +78,8 @@ def parameters_not_in_optimizer(evidence: Evidence) -> Symptom | None:
 
 def layer_frozen(evidence: Evidence) -> Symptom | None:
     """Layers of the forward pass do not train."""
-    frozen = {w.layer: "requires_grad is off" for w in evidence.matrices if not requires_grad(evidence, w.name)}
+    off = {name for name, p in evidence.watch.parameters.items() if not p.requires_grad}
+    frozen = {w.layer: "requires_grad is off" for w in evidence.matrices if w.name in off}
     frozen |= {w.layer: "its rate is 0" for w in evidence.matrices if evidence.trained.get(w.name) == 0}
     layers = frozen_embeddings(evidence.model) + [layer for layer in evidence.used if layer in frozen]
     frozen |= dict.fromkeys(frozen_embeddings(evidence.model), "requires_grad is off")
@@ -93,17 +94,14 @@ def frozen_embeddings(model: nn.Module) -> list[str]:
     return [name for name, m in model.named_modules() if isinstance(m, kinds) and not m.weight.requires_grad]
 
 
-def requires_grad(evidence: Evidence, name: str) -> bool:
-    return evidence.watch.parameters[name].requires_grad
-
-
 def graph_cut(evidence: Evidence) -> Symptom | None:
     """No gradient arrives at any parameter, or none at parameters that the optimizer is to train."""
     calls = ", ".join(f"{name} x {count}" for name, count in evidence.watch.cuts.most_common(3))
     seen = f"; the model calls {calls} on what has gradients" if calls else ""
     if all(p.left is None for p in evidence.passes):
         return Symptom(f"backward() does not reach any parameter of the model{seen}", 0, certain=True)
-    trained = [w for w in evidence.matrices if requires_grad(evidence, w.name) and w.name in evidence.trained]
+    learn = {name for name, p in evidence.watch.parameters.items() if p.requires_grad and name in evidence.trained}
+    trained = [w for w in evidence.matrices if w.name in learn]
     reached = {u.name for p in evidence.passes for u in p.updates if u.reached and u.gradient != 0}
     layers = [layer for layer in evidence.used if any(w.layer == layer for w in trained if w.name not in reached)]
     if layers and evidence.updated and (calls or len(layers) < len(evidence.used)):

@@ -43,6 +43,9 @@ def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
     """Outputs sum to 1 over the batch; or the loss does not see what is added to all samples, as softmax over them."""
     if (layer := evidence.watch.softmax_over_batch) and evidence.samples_mix:
         return Symptom(f"softmax runs over the samples of the batch, after {layer}", 0, layer, certain=True)
+    weights = {w.layer: evidence.watch.parameters[w.name] for w in evidence.matrices}
+    if (layer := evidence.watch.softmax_of_one) in weights and len(weights[layer]) == 1:
+        return Symptom(f"softmax of the single output of {layer} is 1 whatever it is", 0, layer, certain=True)
     passes = evidence.passes_with(lambda p: p.rows_off, CLASSES)
     if all(p.columns_off < 1e-3 for p in passes) and any(p.rows_off > 1e-2 for p in passes):
         text = "outputs sum to 1 over the samples of the batch, not over the classes"
@@ -156,6 +159,8 @@ def wrong_loss(evidence: Evidence) -> Symptom | None:
         if not close(evidence.own_loss(*pairs[0]), evidence.own_loss(*reversed(pairs[0]))):
             return Symptom("the loss gets the targets first and the outputs second", 0, certain=True)
     if evidence.width == 1:
+        if set(labels) == {0, 1} and evidence.untaught:
+            return Symptom(f"samples of class {evidence.untaught[0]} have no gradient, whatever the output", 0)
         if len(labels) > 2 and max(labels) < 1000 and len(labels) >= 0.9 * (max(labels) + 1):
             return Symptom(f"one output is fitted to whole numbers from 0 to {max(labels)}, as if to classes", 0)
         return None

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from doctor import checks
-from doctor.evidence import PATIENCE, Evidence, NotRun, Symptom, fires
+from doctor.evidence import FASTER, PATIENCE, Evidence, NotRun, Symptom, fires
 from doctor.records import Pass, Place
 from doctor.rules.weights import DEAD
 from doctor.watch import FIRST
@@ -66,7 +66,7 @@ def batchnorm_small_batch(evidence: Evidence) -> Symptom | None:
     norms = [name for name, m in evidence.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     sizes = [p.size for p in evidence.passes if p.size and p.training]
     if norms and sizes and median(sizes) <= SMALL_BATCH:
-        return Symptom(f"{norms[0]} takes its averages over batches of {median(sizes):g}", 0, norms[0])
+        return Symptom(f"{norms[0]} takes its averages over batches of {median(sizes):g}", 0, norms[0], needs=FASTER)
 
 
 def batchnorm_stats_stale(evidence: Evidence) -> Symptom | None:
@@ -86,31 +86,22 @@ def dropout_too_high(evidence: Evidence) -> Symptom | None:
     drops = {name: m.p for name, m in modules if isinstance(m, nn.modules.dropout._DropoutNd)}
     if drops and max(drops.values()) > 0.5:
         name = max(drops, key=drops.get)
-        return Symptom(f"dropout takes {drops[name]:.0%} away at {name}", 0, name)
+        return Symptom(f"dropout takes {drops[name]:.0%} away at {name}", 0, name, needs=FASTER)
 
 
 def dead_relu(evidence: Evidence) -> Symptom | None:
     """Units of a layer were alive in the first pass and are dead in the last ones."""
-    worst, most = None, DEAD
-    for history in activation_histories(evidence):
-        last = fmean(place.dead_units for _, place in history[-FIRST:])
-        if last > most and history[0][1].dead_units < 0.5:
-            worst, most = history, last
-    if worst:
-        step = next(p.step for p, place in worst if place.dead_units > DEAD)
-        first, last = worst[0][1], worst[-1][1]
-        text = f"{first.dead_units:.0%} of the units after {first.layer} were dead at first"
-        return Symptom(f"{text}, {last.dead_units:.0%} at last", step, first.layer)
+    for place in evidence.first("activation"):
+        last = fmean(dead_units(p, place) for p in evidence.passes[-FIRST:])
+        if place.dead_units < 0.5 and last > DEAD:
+            step = next(p.step for p in evidence.passes if dead_units(p, place) > DEAD)
+            text = f"{place.dead_units:.0%} of the units after {place.layer} were dead at first, {last:.0%} at last"
+            return Symptom(text, step, place.layer)
 
 
-def activation_histories(evidence: Evidence) -> list[list[tuple[Pass, Place]]]:
-    """Return for each activation function its outputs in all passes."""
-    histories = {}
-    for p in evidence.passes:
-        for place in p.places:
-            if place.kind == "activation":
-                histories.setdefault((place.layer, place.place), []).append((p, place))
-    return list(histories.values())
+def dead_units(watched: Pass, like: Place) -> float:
+    """Return the share of dead units at a place in another pass; NaN where that does not get there."""
+    return next((p.dead_units for p in watched.places if (p.layer, p.place) == (like.layer, like.place)), math.nan)
 
 
 def not_a_number(evidence: Evidence) -> Symptom | None:

@@ -2,12 +2,12 @@
 
 from statistics import fmean, median
 
-from doctor.evidence import LOSS, Evidence, NotRun, Symptom, often, total_norm
+from doctor.evidence import FASTER, LOSS, MEANT, Evidence, NotRun, Symptom, often, total_norm
 from doctor.records import Pass
 from doctor.watch import FIRST
 
 LARGE_STEP = 0.01  # of the weights: ten times the usual (Karpathy); below it a larger rate is tried, above a smaller
-FASTER = 0.2  # of the score: sound programs, too, learn a little more at ten times the rate
+SHORT = 2e-3  # of the weights: nine of ten sound programs take longer steps
 SHRUNK = 0.7  # of the first weights
 
 
@@ -16,7 +16,7 @@ def clip_too_tight(evidence: Evidence) -> Symptom | None:
     passes = evidence.passes_with(lambda p: p.scale, LOSS)
     kept = [share for p in passes if (share := share_kept(p)) is not None]
     if often(share < 0.1 for share in kept):
-        return Symptom(f"at the median, {median(kept):.2g} of the gradient is left at the step", 0)
+        return Symptom(f"at the median, {median(kept):.2g} of the gradient is left at the step", 0, needs=FASTER)
 
 
 def share_kept(p: Pass) -> float | None:
@@ -33,7 +33,8 @@ def over_regularized(evidence: Evidence) -> Symptom | None:
         raise NotRun("It needs a backward pass or a step.")
     first, last = weight_norm(passes[0]), weight_norm(passes[-1])
     shrunk = last / first if first else 1.0
-    if 0 < shrunk < SHRUNK or (decay >= 0.01 and evidence.steps):
+    pull = decay * max(evidence.trained.values(), default=0.0) * evidence.steps  # that of AdamW's default is small
+    if 0 < shrunk < SHRUNK or (decay >= 0.01 and pull > 0.1):
         step = next((p.step for p in passes if weight_norm(p) < SHRUNK * first), passes[0].step)
         return Symptom(f"weights are {shrunk:.2g} of what they were; weight decay {decay:g}", step)
 
@@ -64,6 +65,9 @@ def schedule_collapsed(evidence: Evidence) -> Symptom | None:
 
 
 def lr_too_low(evidence: Evidence) -> Symptom | None:
+    """Steps are short; where it learns, very short: what is not at its end always learns faster by longer ones."""
     ratios = evidence.step_ratios
-    if often(ratio < LARGE_STEP for ratio in ratios):
-        return Symptom(f"steps change weights by {median(ratios):.2g} of their size at most", 0, needs=FASTER)
+    short = ratios and 0 < median(ratios) < SHORT
+    if often(ratio < LARGE_STEP for ratio in ratios) and (short or evidence.interventions):
+        text = f"steps change weights by {median(ratios):.2g} of their size at most"
+        return Symptom(text, 0, needs=FASTER if short else MEANT)
