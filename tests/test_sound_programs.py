@@ -335,13 +335,13 @@ class Noise(nn.Module):
         return self.layers(z)
 
 
-def adversaries(watched):
+def adversaries(watched, every=1):
     """Let a generator and a discriminator learn from each other, and watch one of them."""
     torch.manual_seed(0)
     models = {"generator": Noise(), "discriminator": mlp(outputs=1)}
     optimizers = {name: torch.optim.Adam(m.parameters(), 1e-3, (0.5, 0.999)) for name, m in models.items()}
     generator, discriminator = models.values()
-    with Doctor(models[watched], nn.BCEWithLogitsLoss(), optimizers[watched]) as doctor:
+    with Doctor(models[watched], nn.BCEWithLogitsLoss(), optimizers[watched], every) as doctor:
         for i in batches(64):
             fake = generator(torch.randn(64, 4))
             optimizers["discriminator"].zero_grad()
@@ -360,6 +360,10 @@ def generator_of_a_gan():
 
 def discriminator_of_a_gan():
     return adversaries("discriminator")
+
+
+def discriminator_watched_now_and_then():  # always at its real images
+    return adversaries("discriminator", every=4)
 
 
 def mixup():
@@ -398,6 +402,7 @@ def padded_words():
 PROGRAMS = [
     generator_of_a_gan,
     discriminator_of_a_gan,
+    discriminator_watched_now_and_then,
     mixup,
     padded_words,
     contrastive,

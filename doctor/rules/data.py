@@ -39,7 +39,8 @@ def data_not_shuffled(evidence: Evidence) -> Symptom | None:
     if share > max(whole + 0.3, share_by_chance(counts, len(passes))):
         step = passes[min(len(passes) - 1, 1)].step
         text = f"{share:.0%} of a batch have the same label, of all labels {whole:.0%}"
-        return Symptom(text, step, certain=often(a.label == b.label for a, b in pairwise(passes)))
+        sorted_ = often(a.label == b.label for a, b in pairwise(passes)) and not evidence.adversarial
+        return Symptom(text, step, certain=sorted_)
 
 
 def share_by_chance(counts: np.ndarray, batches: int) -> float:
