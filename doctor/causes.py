@@ -41,7 +41,7 @@ clip-too-tight: Clipping shortens most gradients by far, so that the steps stay 
     Clip at some times the usual norm of the gradient, or not at all.
     > nn.utils.clip_grad_norm_(model.parameters(), 1.0)
 not-in-eval-mode: Evaluation runs in training mode: dropout stays on, batch norm uses the batch.
-    Call model.eval() before evaluating, and model.train() after it.
+    Call model.eval() before evaluating, and model.train() after it; give F.dropout training=self.training.
     > model.eval()
 ---- the optimizer
 lr-too-high: The learning rate is so high that steps overshoot.
