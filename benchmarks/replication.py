@@ -3,10 +3,12 @@
     python -m benchmarks.replication                            # all notebooks, seeds from 1000 and from 2000
     python -m benchmarks.replication 03 10 --offsets 1000       # two of them, one offset
     python -m benchmarks.replication 03 --offsets 1000 --python FOLDER/bin/python  # `KEEP=FOLDER .ci/floors` makes it
+    python -m benchmarks.replication 04 --offsets 2000 --anew   # with its kept studies on fresh seeds, too: an hour
 
-What a notebook computes live runs on other seeds; kept studies, which take hours, are read as they are. So a claim
-with the very number of the saved notebook rests on kept results, or on no seed, and is counted apart. Each run is added
-to replication.jsonl as soon as it has ended, and is not made again as long as the notebook's code is the same.
+What a notebook computes live runs on other seeds; kept studies, which take hours, are read as they are, but for
+`--anew`. So a claim with the very number of the saved notebook rests on kept results, or on no seed, and is counted
+apart. Each run is added to replication.jsonl as soon as it has ended, and is not made again as long as the notebook's
+code is the same. Kept studies that were cut off go on where they stopped.
 """
 
 import argparse
@@ -29,10 +31,11 @@ VERSIONS = "import platform, torch; print(f'Python {platform.python_version()}, 
 HEAD = """# Claims on fresh seeds
 
 Written by `python -m benchmarks.replication`. *Live*: claims whose number is another than in the saved notebook; what
-the others say rests on kept results, which were read as they are, or on no seed. A row stays when its notebook changes.
+the others say rests on kept results that were read as they are, or on no seed. *Anew*: kept studies ran on fresh seeds,
+too. A row stays when its notebook changes.
 
-| notebook | seeds from | versions | live claims | of these hold | others | minutes | code |
-|---|---|---|---|---|---|---|---|
+| notebook | seeds from | kept studies | versions | live claims | of these hold | others | minutes | code |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -68,18 +71,20 @@ def read_errors(cells: list[dict]) -> list[str]:
     return [f"{output['ename']}: {output['evalue']}" for output in outputs]
 
 
-def run_notebook(path: Path, offset: int, python: str) -> dict:
-    """Execute a notebook on fresh seeds; return its record."""
+def run_notebook(path: Path, offset: int, python: str, kept: str) -> dict:
+    """Execute a notebook on fresh seeds, its kept studies "read" or "anew"; return its record."""
     start, saved = time.monotonic(), read_cells(path)
     with tempfile.TemporaryDirectory() as folder:
         options = ["--config", "headless.py", "--to", "notebook", "--execute", "--allow-errors", "--output-dir", folder]
         command = [python, "-m", "nbconvert", *options, str(path)]
         seeds = {"SEEDS_FROM": str(offset), "KEPT_SEEDS_FROM": "0", "RUNS": folder}  # nothing of another run is read
+        if kept == "anew":
+            seeds |= {"KEPT_SEEDS_FROM": str(offset), "RUNS": str(session.folder("runs") / "replication")}
         result = subprocess.run(command, env=os.environ | seeds, cwd=session.ROOT, capture_output=True, text=True)
         if result.returncode:
             raise RuntimeError(f"{path.name} cannot be run with {python}: {result.stderr.strip().splitlines()[-1]}")
         cells = read_cells(Path(folder) / path.name)
-    record = {"notebook": path.stem, "code": hash_code(saved), "seeds_from": offset}
+    record = {"notebook": path.stem, "code": hash_code(saved), "seeds_from": offset, "kept": kept}
     before, claims = read_claims(saved), read_claims(cells)
     for text, claim in claims.items():
         claim["saved"] = before.get(text, {}).get("number")
@@ -114,7 +119,7 @@ def is_live(claim: dict) -> bool:
 def write_table(records: list[dict], codes: dict[str, str]) -> str:
     """Return the page: a row for each run, then what failed; `codes`: of the notebooks as they are now."""
     rows, failures = [], []
-    for record in sorted(records, key=lambda one: (one["notebook"], one["seeds_from"], one["versions"])):
+    for record in sorted(records, key=start_of):
         live = [claim for claim in record["claims"].values() if is_live(claim)]
         holds, minutes = sum(claim["verdict"] == "holds" for claim in live), record["seconds"] / 60
         age = "present" if codes.get(record["notebook"]) == record["code"] else "earlier"
@@ -125,7 +130,7 @@ def write_table(records: list[dict], codes: dict[str, str]) -> str:
 
 
 def start_of(record: dict) -> tuple:
-    return record["notebook"], record["seeds_from"], record["versions"]
+    return record["notebook"], record["seeds_from"], record.get("kept", "read"), record["versions"]
 
 
 def what_failed(record: dict) -> list[str]:
@@ -139,14 +144,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replication", description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", nargs="*", help="how their names begin, such as 03 (all)")
     parser.add_argument("--offsets", type=int, nargs="+", default=[1000, 2000], help="added to the seeds (1000 2000)")
+    parser.add_argument("--anew", action="store_true", help="run kept studies on fresh seeds, too: hours for some")
     parser.add_argument("--python", default=sys.executable, help="the interpreter to run them with (this one)")
     given = parser.parse_args(arguments)
-    versions = read_versions(given.python)
+    versions, kept = read_versions(given.python), "anew" if given.anew else "read"
     for offset in given.offsets:
         for path in find_notebooks(given.notebooks):
-            known = {(one["code"], one["seeds_from"], one["versions"]) for one in read_records()}
-            if (hash_code(read_cells(path)), offset, versions) not in known:
-                record = run_notebook(path, offset, given.python)
+            known = {(one["code"], *start_of(one)) for one in read_records()}
+            if (hash_code(read_cells(path)), path.stem, offset, kept, versions) not in known:
+                record = run_notebook(path, offset, given.python, kept)
                 add_record(record)
                 print(path.stem, offset, f"{record['seconds']} s", *what_failed(record), sep="\n  ", flush=True)
 

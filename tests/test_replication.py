@@ -67,15 +67,17 @@ def test_a_run_is_recorded_once_and_again_when_the_code_changes(project):
     assert runs == [("1000", "0")]
     replication.main(["--offsets", "1000", "2000"])
     assert runs == [("1000", "0"), ("2000", "0")]
+    replication.main(["03", "--offsets", "2000", "--anew"])
+    assert runs[2:] == [("2000", "2000")]
     write_notebook(root, "03_x", cell("y", says(HELD)), cell("summary()"))
     replication.main(["03", "--offsets", "1000"])
-    assert len(runs) == 3 and len(replication.read_records()) == 3
+    assert len(runs) == 4 and len(replication.read_records()) == 4
 
 
 def test_the_table_counts_live_claims_and_names_what_failed(project):
     replication.main(["03", "--offsets", "1000"])
     page = replication.TABLE.read_text()
-    assert "| 03_x | 1000 | Python 3, torch 2 | 1 | 0 | 1 | 0.0 | present |" in page
+    assert "| 03_x | 1000 | read | Python 3, torch 2 | 1 | 0 | 1 | 0.0 | present |" in page
     assert "present code: a: b, at c = 0.5: nan (at least 0.8; saved: 0.9)\n" in page
     assert "error: ValueError: no\n" in page
 
