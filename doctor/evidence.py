@@ -9,7 +9,7 @@ from functools import cached_property
 from statistics import fmean
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import one_hot
 
 from doctor.baseline import loss_of_constant, mean_loss
@@ -271,7 +271,7 @@ class Evidence:
 
     @cached_property
     def samples_mix(self) -> str:
-        """How far one sample's output changes when the others of its batch are all alike; "" if it does not.
+        """How outputs depend on what else the model gets, in the batch or before it; "" if they do not.
 
         Raises NotRun where inputs are no single tensor, and where outputs and targets are not one for each sample.
         """
@@ -282,17 +282,23 @@ class Evidence:
         if not isinstance(targets, Tensor) or targets.shape[:1] != kept[-1].outputs.shape[:1]:
             raise NotRun("It judges outputs and targets for each sample.")
         model = copies(self.model)[0].eval()
-        with torch.no_grad(), undisturbed():
-            first, again = model(inputs), model(inputs)
-            if not isinstance(first, Tensor) or len(first) != len(inputs) or not torch.equal(first, again):
-                raise NotRun("It judges models that give the same outputs again, one for each sample.")
-            change = depends(model, inputs, first, 0)
-            if change < 1e-3 or (
-                first.ndim > 1 < inputs.ndim
-                and first.shape[1] == inputs.shape[1] > 2
-                and depends(model, inputs, first, 1) < 1e-3
-            ):
-                return ""  # with dimension 1 for the samples, as recurrent networks have it
+
+        def outputs_for(given: Tensor):
+            with torch.no_grad(), undisturbed():  # the same random numbers each time
+                return model(given)
+
+        first = outputs_for(inputs)
+        if not isinstance(first, Tensor) or len(first) != len(inputs) or not first.isfinite().all():
+            raise NotRun("It judges models that give one output, finite, for each sample.")
+        if not torch.allclose(first, outputs_for(inputs), 1e-3, 1e-5):
+            return "called again with the same inputs the model gives other outputs, as it keeps a state"
+        change = depends(outputs_for, inputs, first, 0)
+        if change < 1e-3 or (
+            first.ndim > 1 < inputs.ndim
+            and first.shape[1] == inputs.shape[1] > 2
+            and depends(outputs_for, inputs, first, 1) < 1e-3
+        ):
+            return ""  # with dimension 1 for the samples, as recurrent networks have it
         return f"the output for a sample changes by {change:.0%} of its size with the other samples of the batch"
 
     def ignores_shift(self, dim: int) -> bool:
@@ -303,7 +309,7 @@ class Evidence:
         return close(self.loss_of(shifted, labels), self.loss_of(outputs, labels), 1e-5)
 
 
-def depends(model: nn.Module, inputs: Tensor, outputs: Tensor, dim: int) -> float:
+def depends(model: Callable, inputs: Tensor, outputs: Tensor, dim: int) -> float:
     """Return how far, relative to its size, the first entry of a dimension changes where the others are all alike."""
     order = torch.zeros(inputs.shape[dim], dtype=torch.long)
     order[1:] = len(order) - 1  # the farthest, as a view joins neighbors

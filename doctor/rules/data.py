@@ -12,7 +12,7 @@ from torch import Tensor
 from doctor import checks
 from doctor.changes import REFERENCE
 from doctor.evidence import CLASSES, FASTER, Evidence, NotRun, Symptom, fires, is_float, often
-from doctor.measure import class_labels
+from doctor.measure import by_class, class_labels
 from doctor.sandbox import Data, copies, undisturbed
 from doctor.watch import FIRST
 
@@ -58,7 +58,16 @@ def class_imbalance(evidence: Evidence) -> Symptom | None:
         guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
         text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
         dense = evidence.interventions and class_labels(evidence.interventions.train.targets) is None
-        return Symptom(text, 0, needs=FASTER if dense else None)
+        if not dense or neglects_classes(evidence):
+            return Symptom(text, 0, needs=FASTER if dense else None)
+
+
+def neglects_classes(evidence: Evidence) -> bool:
+    """Tell whether the model predicts a class less than a tenth as often as it comes: more is a matter of taste."""
+    trials = evidence.experiments()
+    outputs, labels = by_class(trials.outputs(None, trials.held), trials.held.targets)
+    guesses, counts = (part.bincount(minlength=outputs.shape[1]) for part in (outputs.argmax(1), labels))
+    return bool((10 * guesses < counts).any())
 
 
 def inputs_not_scaled(evidence: Evidence) -> Symptom | None:

@@ -34,9 +34,17 @@ def loss_sign(evidence: Evidence) -> Symptom | None:
         return Symptom(text, 0) if upward else None
     if evidence.sign * (right - wrong) > 1e-6:
         text = text if upward else f"right outputs have a loss of {right:.3g}, wrong ones of {wrong:.3g}"
-        # A sound loss may mean something else by its outputs, such as distances, but none falls without end.
+        # A sound loss may mean something else by its outputs, such as distances, but none falls without end, and
+        # masks mean what they say.
         endless = evidence.sign * (evidence.right_and_wrong(100.0)[1] - wrong) < -1.0
-        return Symptom(text, 0, certain=endless)
+        return Symptom(text, 0, certain=endless or are_masks(evidence))
+
+
+def are_masks(evidence: Evidence) -> bool:
+    """Tell whether targets are 0 or 1 at each place of the outputs (B, C, ...)."""
+    kept = evidence.watch.kept[-1] if evidence.watch.kept else None
+    same = kept is not None and kept.outputs.ndim > 2 and kept.targets.shape == kept.outputs.shape
+    return same and bool(((kept.targets == 0) | (kept.targets == 1)).all())
 
 
 def softmax_wrong_dim(evidence: Evidence) -> Symptom | None:
