@@ -1,32 +1,31 @@
 """What the doctor says of real bugs and of sound programs that nobody chose for it: counts, and a row for each case.
 
-    python -m benchmarks.cases.run FOLDER real held-out     # runs them, some minutes of a core each dozen
-    python -m benchmarks.real_cases FOLDER held-out         # makes the tables of what FOLDER holds
+    python -m benchmarks.cases.run FOLDER real second       # runs them, some minutes of a core each dozen
+    python -m benchmarks.real_cases FOLDER second           # makes the tables of what FOLDER holds
 
 A case is right where the first finding's cause is in its TRUTH, wrong where it is another one, silent without findings.
 """
 
-import importlib
 import json
 import sys
 from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.cases.draw import names
+from benchmarks.cases.draw import load, names
 from benchmarks.cases.run import REPORTS
 from benchmarks.intervals import clustered
 from benchmarks.report import table, write_report
 
 
-def read(folder: Path, kind: str, development: bool) -> dict[str, dict]:
+def read(folder: Path, kind: str, part: str) -> dict[str, dict]:
     """Return what `benchmarks.cases.run` kept of each case that is there."""
-    paths = [folder / f"{name}.json" for name in names(kind, development)]
+    paths = [folder / f"{name}.json" for name in names(kind, part)]
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()}
 
 
 def truth(name: str) -> tuple[str, ...]:
-    return importlib.import_module(f"benchmarks.cases.real.{name}").TRUTH
+    return load(name).TRUTH
 
 
 def judge(said: dict, accepted: tuple[str, ...]) -> str:
@@ -98,7 +97,7 @@ def case_rows(cases: pd.DataFrame) -> list[tuple[str, ...]]:
 
 
 def main(folder: Path, part: str) -> None:
-    real, sound = (read(folder, kind, part == "development") for kind in ("real", "sound"))
+    real, sound = (read(folder, kind, part) for kind in ("real", "sound"))
     programs = [program for case in (real | sound).values() for program in case.values()]
     same, seconds = sum(p["same"] for p in programs), sorted(p["with data"]["seconds"] for p in programs)
     cases, name = case_table(real, sound), f"real_cases_{part.replace('-', '_')}"

@@ -1,4 +1,4 @@
-"""What packages say of the real bugs and sound programs that were held out, beside the doctor: real_rivals.md.
+"""What packages say of the second set of real bugs and sound programs, beside the doctor: real_rivals.md.
 
     python -m benchmarks.real_rivals run FOLDER NAME   # one case, in a process of its own
     python -m benchmarks.real_rivals FOLDER            # what is not there, then the table
@@ -10,7 +10,6 @@ sound runs of the same program, which a user who has only the faulty program lac
 """
 
 import contextlib
-import importlib
 import json
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.cases.draw import names
+from benchmarks.cases.draw import load, names
 from benchmarks.real_cases import share, truth
 from benchmarks.report import write_report
 from benchmarks.rivals import PACKAGES, Package, read_meanings
@@ -93,8 +92,7 @@ def run_case(name: str) -> dict[str, dict]:
     """Return by package what it says of a case: its alarms, and the causes that each can mean."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    kind = "real" if name in names("real", False) else "sound"
-    case, found = importlib.import_module(f"benchmarks.cases.{kind}.{name}"), {}
+    case, found = load(name), {}
     for package in ALL.values():
         beside = []
 
@@ -102,7 +100,7 @@ def run_case(name: str) -> dict[str, dict]:
             beside.append(Beside(package, *given))
             return beside[-1]
 
-        case.run(kind == "sound", watch)
+        case.run(False, watch)
         rival = beside[0].rival
         means = [rival.MEANS.get(alarm, ()) for alarm in rival.alarms()]
         found[package.NAME] = {"alarms": rival.alarms(), "means": means, "errors": dict(rival.errors)}
@@ -142,15 +140,15 @@ def rows(results: dict[str, dict], doctor: pd.DataFrame) -> list[tuple[str, ...]
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [*names("real", False), *names("sound", False)]
+    drawn = [*names("real", "second"), *names("sound", "second")]
     for name in drawn:
         if not (folder / f"{name}.json").exists():
             command = [sys.executable, "-m", "benchmarks.real_rivals", "run", str(folder), name]
             subprocess.run(command, capture_output=True, check=True)
     results = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in drawn}
-    doctor = pd.read_csv(Path(__file__).with_name("real_cases_held_out.csv"), keep_default_na=False)
+    doctor = pd.read_csv(Path(__file__).with_name("real_cases_second.csv"), keep_default_na=False)
     header = ("", "right cause first", "a wrong cause first", "no alarm", "sound programs with an alarm", "not watched")
-    title, note = "Real bugs that were held out: the doctor beside packages", __doc__.split("\n\n", 2)[2].strip()
+    title, note = "Real bugs, second set: the doctor beside packages", __doc__.split("\n\n", 2)[2].strip()
     write_report("real_rivals", title, header, rows(results, doctor), note)
 
 

@@ -129,8 +129,16 @@ def test_a_real_case_is_right_wrong_or_silent_by_its_first_finding(monkeypatch):
 
 def test_cases_that_are_held_out_stay_so():
     """The rule of drawing depends on a file's name alone; none has gone."""
-    real, sound = ([draw.names(kind, part) for part in (True, False)] for kind in ("real", "sound"))
+    real, sound = ([draw.names(kind, part) for part in draw.SETS[:2]] for kind in draw.KINDS)
     assert [len(part) for part in real] == [25, 34] and [len(part) for part in sound] == [39, 55]
+
+
+def test_each_case_is_found_by_its_name():
+    names = [name for kind in draw.KINDS for part in draw.SETS for name in draw.names(kind, part)]
+    assert len(names) == len(set(names))
+    assert draw.load(names[0]).__name__.endswith(names[0])
+    with pytest.raises(ValueError, match="There is no case 'none'"):
+        draw.load("none")
 
 
 # ---- packages that are not there

@@ -1,25 +1,35 @@
-"""Draws cases into development or held out, by their names alone (RULE.md).
+"""Draws cases into development or held out, by their names alone, and finds them (RULE.md).
 
-python -m benchmarks.cases.draw: lists both.
+python -m benchmarks.cases.draw: lists all.
 """
 
+import importlib
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 HERE = Path(__file__).parent
+KINDS, SETS = ("real", "sound"), ("development", "held-out", "second")
 
 
 def is_for_development(name: str) -> bool:
     return int(sha256(name.encode()).hexdigest()[0], 16) < 6
 
 
-def names(kind: str, development: bool) -> list[str]:
-    """Return the names of a kind, "real" or "sound", that are for development, or that are held out."""
-    found = sorted(path.stem for path in (HERE / kind).glob("[a-z]*.py"))
-    return [name for name in found if is_for_development(name) == development]
+def names(kind: str, part: str) -> list[str]:
+    """Return the names of a kind, "real" or "sound", that belong to a part, one of SETS."""
+    found = sorted(path.stem for path in (HERE / ("second" if part == "second" else "") / kind).glob("[a-z]*.py"))
+    return [name for name in found if part in ("second", "development" if is_for_development(name) else "held-out")]
+
+
+def load(name: str) -> ModuleType:
+    """Import a case. Raises ValueError for a name that none has."""
+    for path in HERE.glob(f"**/{name}.py"):
+        return importlib.import_module(".".join(["benchmarks.cases", *path.relative_to(HERE).with_suffix("").parts]))
+    raise ValueError(f"There is no case {name!r}: `python -m benchmarks.cases.draw` lists them.")
 
 
 if __name__ == "__main__":
-    for kind in ("real", "sound"):
-        for development, title in ((True, "development"), (False, "held out")):
-            print(f"{kind}, {title}:", *names(kind, development))
+    for kind in KINDS:
+        for part in SETS:
+            print(f"{kind}, {part}:", *names(kind, part))

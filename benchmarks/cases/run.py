@@ -1,12 +1,11 @@
 """Runs the doctor around cases, each in a process of its own, and keeps what it says.
 
-python -m benchmarks.cases.run FOLDER real|sound development|held-out|NAME ...
+python -m benchmarks.cases.run FOLDER real|sound development|held-out|second|NAME ...
 
-FOLDER gets NAME.json for each case; those that are there are not run again. benchmarks.cases.table reads them.
+FOLDER gets NAME.json for each case; those that are there are not run again. benchmarks.real_cases reads them.
 """
 
 import argparse
-import importlib
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.cases.data import Plain
-from benchmarks.cases.draw import names
+from benchmarks.cases.draw import SETS, load, names
 from doctor import Doctor, Outcome
 
 REPORTS = {"without data": (), "with data": ("probe", "test")}  # by what report() is given
@@ -54,7 +53,7 @@ def run_case(kind: str, name: str) -> dict:
     """Return what `watch` says of a case, of a real one for the faulty and the fixed program."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    case = importlib.import_module(f"benchmarks.cases.{kind}.{name}")
+    case = load(name)
     programs = {"faulty": False, "fixed": True} if kind == "real" else {"sound": True}
     return {program: watch(case.run, fixed) for program, fixed in programs.items()}
 
@@ -83,7 +82,7 @@ def main() -> None:
         path.with_suffix(".part").write_text(text, encoding="utf-8")
         path.with_suffix(".part").rename(path)
         return
-    drawn = {"development": names(asked.kind, True), "held-out": names(asked.kind, False)}
+    drawn = {part: names(asked.kind, part) for part in SETS}
     with ThreadPoolExecutor(max_workers=2) as pool:
         for name in [name for case in asked.cases for name in drawn.get(case, [case])]:
             pool.submit(start, asked.folder, asked.kind, name)
