@@ -1,4 +1,4 @@
-"""How large is the cell? Its area from a noisy picture with specks, a CNN with one output, MSE of the standardized area.
+"""How large is the cell? Its area from a noisy picture with specks, a CNN with one output, MSE of standardized areas.
 
 A careless tool could take the noise of the pictures, or outputs that are squeezed to (B,), for a fault.
 """

@@ -9,7 +9,6 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 
-
 def customers(n, rng):
     tenure = rng.integers(1, 73, n)
     charges = rng.gamma(6, 11, n) + 18

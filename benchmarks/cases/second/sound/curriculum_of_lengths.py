@@ -61,5 +61,5 @@ def run(fixed: bool, watch, seed: int = 0) -> dict:
         "metric": "test accuracy (longest walks)",
         "doctor": doctor,
         "probe": None,
-        "test": (test_commands, test_place),
+        "test": None,
     }

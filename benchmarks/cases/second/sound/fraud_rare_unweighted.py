@@ -17,7 +17,7 @@ def payments(n):
     abroad = (torch.rand(n) < 0.12).float()
     night = torch.exp(-(((hour - 3 + 12) % 24 - 12) ** 2) / 8)
     z = (amount / 33).log() + 3 * night * (abroad + 0.3) + 1.4 * tries + 0.03 * distance
-    z = z - 0.8 * (age_of_account / 300 + 0.1).log() - 5.9
+    z = z - 0.8 * (age_of_account / 300 + 0.1).log() - 4.2
     columns = [amount.log(), (hour / 24 * 6.283).sin(), (hour / 24 * 6.283).cos(), distance.log1p()]
     x = torch.stack([*columns, age_of_account.log1p(), tries, abroad], 1)
     return x, torch.bernoulli(torch.sigmoid(3 * z)).unsqueeze(1)

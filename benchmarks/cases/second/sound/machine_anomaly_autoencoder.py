@@ -27,12 +27,8 @@ def spectra(n, worn=False):
 class Autoencoder(nn.Module):
     def __init__(self, n_in=64, code=4):
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Linear(n_in, 64), nn.Tanh(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, code)
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(code, 32), nn.Tanh(), nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, n_in)
-        )
+        self.encoder = nn.Sequential(nn.Linear(n_in, 64), nn.Tanh(), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, code))
+        self.decoder = nn.Sequential(nn.Linear(code, 32), nn.Tanh(), nn.Linear(32, 64), nn.Tanh(), nn.Linear(64, n_in))
 
     def forward(self, x):
         return self.decoder(self.encoder(x))

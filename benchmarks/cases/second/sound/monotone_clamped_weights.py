@@ -3,6 +3,8 @@
 A careless tool could take the many weights that are exactly 0, or change outside of the optimizer, for a fault.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -13,7 +15,7 @@ class MonotoneNet(nn.Module):
     def __init__(self, n_inputs, hidden=(32, 32)):
         super().__init__()
         sizes = [n_inputs, *hidden]
-        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.hidden = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(sizes)])
         self.out = nn.Linear(sizes[-1], 1)
         with torch.no_grad():
             for layer in [*self.hidden, self.out]:

@@ -11,7 +11,7 @@ TOPICS = ("World", "Sports", "Business", "Sci/Tech")
 
 
 def write_news(n, vocab_size=800):
-    """Each topic has 60 words of its own among 800; a text of 15 to 40 words holds some of them, often of others too."""
+    """Each topic has 60 words of its own among 800; a text of 15 to 40 words holds some, often of others too."""
     news = []
     for _ in range(n):
         topic = int(torch.randint(4, (1,)))

@@ -1,6 +1,6 @@
 """A transformer encoder sorts digits: each place of the output says which digit stands there; AdamW, warm-up.
 
-A careless tool could take outputs (B, T, 10), which are transposed for cross-entropy, or the linear warm-up for a fault.
+A careless tool could take outputs (B, T, 10), transposed for cross-entropy, or the linear warm-up for a fault.
 """
 
 import torch

@@ -14,7 +14,12 @@ class LadderLite(nn.Module):
     def __init__(self, code=32):
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, 8, 4, 2, 1), nn.ReLU(), nn.Conv2d(8, 16, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(784, code)
+            nn.Conv2d(1, 8, 4, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 4, 2, 1),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(784, code),
         )
         self.decoder = nn.Sequential(
             nn.ReLU(),
