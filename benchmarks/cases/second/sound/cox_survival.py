@@ -1,4 +1,4 @@
-"""Survival of patients, a good third of them censored: DeepSurv, the negative log of Cox's partial likelihood in each batch.
+"""Survival of patients, many of them censored: the negative log of Cox's partial likelihood in each batch (DeepSurv).
 
 A careless tool could take a loss that compares samples of a batch, and that falls by a tenth only, for a fault.
 """

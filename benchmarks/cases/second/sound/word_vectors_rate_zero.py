@@ -17,7 +17,7 @@ def word_vectors():
     praise, blame, negate = order[:120], order[120:240], order[240:270]
     feeling[praise], feeling[blame] = 1.0, -1.0
     directions = torch.linalg.qr(torch.randn(WIDTH, WIDTH)).Q
-    vectors = 0.35 * torch.randn(VOCAB, WIDTH) + 1.2 * feeling[:, None] * directions[0]
+    vectors = 0.25 * torch.randn(VOCAB, WIDTH) + 1.2 * feeling[:, None] * directions[0]
     vectors[negate] += 1.5 * directions[1]
     vectors[0] = 0
     return vectors, feeling, negate
@@ -55,8 +55,8 @@ def binary_accuracy(preds, y):
 def run(fixed: bool, watch, seed: int = 0) -> dict:
     torch.manual_seed(seed)
     vectors, feeling, negate = word_vectors()
-    train_words, all_words = torch.arange(1, 800), torch.arange(1, VOCAB)
-    x, y = reviews(4000, train_words, feeling, negate)
+    train_words, all_words = torch.arange(1, 500), torch.arange(1, VOCAB)
+    x, y = reviews(1200, train_words, feeling, negate)
     tx, ty = reviews(1000, all_words, feeling, negate)
     model = KimCNN(vectors)
     rest = [p for name, p in model.named_parameters() if not name.startswith("embedding")]
@@ -65,9 +65,9 @@ def run(fixed: bool, watch, seed: int = 0) -> dict:
     )
     criterion = nn.BCEWithLogitsLoss()
     with watch(model, criterion, optimizer) as doctor:
-        for _epoch in range(8):
+        for _epoch in range(15):
             model.train()
-            for batch in torch.randperm(len(x)).split(64):
+            for batch in torch.randperm(len(x)).split(32):
                 optimizer.zero_grad()
                 predictions = model(x[batch])
                 loss = doctor.loss_fn(predictions, y[batch])
