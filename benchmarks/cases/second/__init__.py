@@ -1,0 +1,1 @@
+"""Cases of the second lot, written before any result of theirs was known: `real` and `sound`."""
