@@ -29,13 +29,15 @@ class Policy(nn.Module):
         tokens, logprobs = [], []
         for t in range(LENGTH):
             h = self.writer(self.embed(token), h)
-            dist = torch.distributions.Categorical(logits=self.head(h))
-            token = dist.logits.argmax(1) if greedy else dist.sample()
-            if answer is not None:
-                token = answer[:, t]
+            dist = torch.distributions.Categorical(logits=self.head(h), validate_args=False)
+            token = self.choose(dist.logits, greedy) if answer is None else answer[:, t]
             tokens.append(token)
             logprobs.append(dist.log_prob(token))
         return torch.stack(tokens, 1), torch.stack(logprobs, 1)
+
+    @staticmethod
+    def choose(logits, greedy):
+        return logits.argmax(1) if greedy else torch.multinomial(logits.exp(), 1)[:, 0]
 
 
 def reward_fn(prompt, answer):
@@ -67,7 +69,7 @@ def run(fixed: bool, watch, seed: int = 0) -> dict:
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     trainer = Trainer(fixed, model, optimizer)
     with watch(model, None, optimizer) as doctor:
-        for _ in range(100):
+        for _ in range(90):
             prompts = torch.randint(VOCAB, (PROMPTS, LENGTH)).repeat_interleave(GROUP, 0)
             with torch.no_grad():
                 answers, _ = model(prompts)
