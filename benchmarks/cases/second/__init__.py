@@ -1,1 +1,1 @@
-"""Cases of the second lot, written before any result of theirs was known: `real` and `sound`."""
+"""Programs of a second set, written before the doctor has seen any of them."""
