@@ -10,7 +10,6 @@ from helpers import session
 
 NOTEBOOKS = sorted((session.ROOT / "notebooks").glob("*.ipynb"))
 CELLS, WORDS, PAGES = 45, 3500, 15  # of the main path, which ends before the appendix
-LONGER = {"05_activations_and_initialization": 17.1, "09_gan_failures": 16}  # pages; to be cut with their next run
 PERCENT = re.compile(r"\d+\.\d+(?= ?%)")
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -80,7 +79,7 @@ def test_main_path_is_read_in_a_quarter_of_an_hour(path):
     texts = [pages.source(cell) for cell in cells if pages.is_text(cell)]
     assert len(cells) - len(texts) <= CELLS
     assert sum(len(text.split()) for text in texts) <= WORDS
-    assert pages.pages(cells) <= LONGER.get(path.stem, PAGES)
+    assert pages.pages(cells) <= PAGES
 
 
 def test_names_its_kernel_and_nothing_of_other_tools(path):
