@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.cases.data import Plain
 from benchmarks.cases.draw import SETS, load, names
-from doctor import Doctor, Outcome
+from doctor import Doctor, Outcome, Report
 
 REPORTS = {"without data": (), "with data": ("probe", "test")}  # by what report() is given
 
@@ -37,7 +37,10 @@ def watch(run, fixed: bool) -> dict:
     for title, keys in REPORTS.items():
         begin = time.perf_counter()
         data = {key: watched[key] for key in keys if watched["probe"] is not None and watched[key] is not None}
-        report = watched["doctor"].report(**data)
+        try:
+            report = watched["doctor"].report(**data)
+        except ValueError as error:  # such as a probe that is too small
+            report = Report([], [], "", (str(error),))
         found[title] = {
             "findings": [(finding.cause, finding.certain) for finding in report.findings],
             "notes": [check.cause for check in report.checks_with(Outcome.NOTE)],
