@@ -2,6 +2,7 @@
 
     python -m benchmarks.cases.run FOLDER real second       # runs them, some minutes of a core each dozen
     python -m benchmarks.real_cases FOLDER second           # makes the tables of what FOLDER holds
+    python -m benchmarks.real_cases FOLDER seen             # the same for all sets, on which rules were made
 
 A case is right where the first finding's cause is in its TRUTH, wrong where it is another one, silent without findings.
 """
@@ -12,15 +13,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.cases.draw import load, names
+from benchmarks.cases.draw import SETS, load, names
 from benchmarks.cases.run import REPORTS
 from benchmarks.intervals import clustered
 from benchmarks.report import table, write_report
 
 
+TITLES = {
+    "development": "first set, for development",
+    "held-out": "first set, held out",
+    "second": "second set, held out",
+    "seen": "all sets, after rules were mended on them",
+}
+
+
 def read(folder: Path, kind: str, part: str) -> dict[str, dict]:
-    """Return what `benchmarks.cases.run` kept of each case that is there."""
-    paths = [folder / f"{name}.json" for name in names(kind, part)]
+    """Return what `benchmarks.cases.run` kept of each case that is there; `part`: one of SETS, or "seen" for all."""
+    paths = [folder / f"{name}.json" for one in (SETS if part == "seen" else [part]) for name in names(kind, one)]
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()}
 
 
@@ -108,8 +117,14 @@ def main(folder: Path, part: str) -> None:
     note += "drawing all cases of a cause again (bootstrap).\n\n## Each case\n\n"
     header = ("case", "accepted", *REPORTS, "fixed program, with data", "score, fixed score")
     note += table(header, case_rows(cases)) + "\n\nCases, and the rule that draws them: cases/RULE.md."
-    title = f"Real bugs and sound programs, {part}: what the doctor says"
-    write_report(name, title, ("measure", *REPORTS), summary(cases), note, f"real_cases FOLDER {part}")
+    write_report(
+        name,
+        f"Real bugs and sound programs, {TITLES[part]}: what the doctor says",
+        ("measure", *REPORTS),
+        summary(cases),
+        note,
+        f"real_cases FOLDER {part}",
+    )
     cases.to_csv(Path(__file__).with_name(f"{name}.csv"), index=False, lineterminator="\n")
 
 
