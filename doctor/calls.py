@@ -48,6 +48,27 @@ class Calls:
 
 
 exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 has none
+
+
+class Hook:
+    """Calls a method of a watch, outside of graphs, traces and exports; in a copied or saved model it does nothing."""
+
+    def __init__(self, method=None):
+        self.method = method
+
+    def __call__(self, *args, **kwargs) -> None:
+        if self.method and not exporting():
+            self._call(*args, **kwargs)
+
+    @torch._disable_dynamo  # torch.compiler.disable would import a lot
+    def _call(self, *args, **kwargs) -> None:
+        if not torch.jit.is_tracing():
+            self.method(*args, **kwargs)
+
+    def __reduce__(self):
+        return Hook, ()
+
+
 LONGER = ("ctc_loss", "gaussian_nll_loss")  # have more for each sample than outputs and targets
 BACKWARD = Calls(torch.autograd, "backward", before=True)  # Tensor.backward calls it, too
 LOSSES = Calls(

@@ -148,12 +148,12 @@ def judge(rule: Rule, symptom: Symptom, evidence: Evidence, explained: list[str]
     if explained:
         return result(False, f"judged when {explained[0]} is mended")
     if not (rule.proofs and evidence.interventions):
-        return result(evidence.impaired, evidence.impaired or "yet it learns")
+        return result(evidence.impaired and not symptom.usual, evidence.impaired or "yet it learns")
     try:
         change, gain = prove(rule, evidence.interventions, GAIN if evidence.impaired else symptom.needs)
     except Exception as error:  # whatever a model may need that a copy and a probe do not give
         text = f"its experiment stopped with {type(error).__name__}: {error}"
-        return result(evidence.impaired, shorten(text, 200, placeholder=" ..."))
+        return result(evidence.impaired and not symptom.usual, shorten(text, 200, placeholder=" ..."))
     if change is None:
         return result(False, "its fix does not help")
     return result(True, f"a copy trained with {change} gets {100 * gain:.0f} points more", change, gain)

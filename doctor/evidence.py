@@ -40,6 +40,7 @@ class Symptom:
     layer: str = ""
     certain: bool = False
     needs: float | None = None  # of the score, to be won by an experiment; None: a part of what is missing
+    usual: bool = False  # sound programs show it, too: without an experiment it is no finding
 
 
 class Evidence:
@@ -252,13 +253,14 @@ class Evidence:
     def right_and_wrong(self, size: float = 10.0) -> tuple[float, float]:
         """Return the losses of right outputs and of wrong ones; where targets are 0 and 1, of the better of two wrongs.
 
-        `size`: of logits, and of errors as times 0.3 standard deviations.
+        `size`: of logits; of errors, 10 for the targets of other samples.
         """
         outputs, targets = self.pairs[-1] if self.watch.kept else (None, None)
         if outputs is None or outputs.shape != targets.shape or not is_float(targets):
             return self.loss_of_right(size), self.loss_of_right(-size)
         if not ((targets == 0) | (targets == 1)).all():
-            return self.own_loss(targets, targets), self.own_loss(targets + 0.3 * size * targets.std(), targets)
+            others = targets + size / 10 * (targets.roll(1, 0) - targets)
+            return self.own_loss(targets, targets), self.own_loss(others, targets)
         low, high = (0.0, 1.0) if outputs.min() >= 0 and outputs.max() <= 1 else (-size, size)
         right = low + (high - low) * targets
         wrong = [torch.where(targets == value, low + high - right, right) for value in targets.unique()]

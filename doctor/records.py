@@ -72,6 +72,7 @@ class Pass:
     width: int | None = None  # outputs for each sample
     swapped: bool = False  # outputs stand where the loss takes targets
     # of the backward pass, as it begins
+    useless: float | None = None  # what was added to the loss, and brings no gradient
     scale: float | None = None  # the factor between the loss and what is differentiated (accumulation, AMP, a sign)
     left: float | None = None  # the largest norm of a gradient that is there already
     batches_since_step: int | None = None  # backward passes, this one included

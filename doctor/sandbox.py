@@ -211,14 +211,20 @@ class Interventions:
         return self.score(change, recall) - max(self.score(other, recall) for other in others)
 
     def score(
-        self, change: Change | None, recall: bool = False, on: Data | None = None, training: bool = False
+        self,
+        change: Change | None,
+        recall: bool = False,
+        on: Data | None = None,
+        training: bool = False,
+        size: int | None = None,
     ) -> float:
         """Return the score of a copy trained with the change; for None that of the watched model as it is.
 
         It is measured on the rest of the probe, recall on test data where there are: they have more of rare classes.
+        `size`: of the batches that the watched model gets; by default 1,000, in training mode that of the loop.
         """
         on = on or (self.test if recall and self.test else self.held)
-        return self._score_of(self.outputs(change, on, training), on, recall)
+        return self._score_of(self.outputs(change, on, training, size), on, recall)
 
     def won_by_averaging(self) -> float:
         """Return what the mean of several passes scores more than one does: 0 where evaluations are not random."""
@@ -248,26 +254,24 @@ class Interventions:
         skill = (constant - loss) / max(abs(constant), 1e-12)
         return min(1.0, max(0.0, skill)) if math.isfinite(skill) else 0.0
 
-    def outputs(self, change: Change | None, on: Data, training: bool = False) -> Tensor:
+    def outputs(self, change: Change | None, on: Data, training: bool = False, size: int | None = None) -> Tensor:
         """Return what a copy trained with the change gives for the held part or test data, the model itself for any."""
         with undisturbed():
             if change is None:
-                return self._evaluate(copies(self.watch.model)[0], on.inputs, Change(), training)
+                size = size or (self.batch if training else 1000)
+                return self._evaluate(copies(self.watch.model)[0], on.inputs, Change(), training, size)
             if change not in self._outputs:
                 model, parts = self._train(change), [part for part in (self.held, self.test) if part]
                 self._outputs[change] = {id(part): self._evaluate(model, part.inputs, change) for part in parts}
         return self._outputs[change][id(on)]
 
     @torch.no_grad()
-    def _evaluate(self, model: nn.Module, inputs: Tensor, change: Change, training: bool = False) -> Tensor:
+    def _evaluate(
+        self, model: nn.Module, inputs: Tensor, change: Change, training: bool = False, size: int = 1000
+    ) -> Tensor:
         model.train(training)
         functions = Functions(change, self.watch.ending)
-        outputs = torch.cat(
-            [
-                functions.call(model, part)
-                for part in self._prepare(inputs, change).split(self.batch if training else 1000)
-            ]
-        )
+        outputs = torch.cat([functions.call(model, part) for part in self._prepare(inputs, change).split(size)])
         return outputs * self._scale[1] + self._scale[0] if change.targets == "scaled" else outputs
 
     def _train(self, change: Change) -> nn.Module:

@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from doctor.calls import Hook
 from doctor.diagnose import Doctor
 from doctor.report import Report
-from doctor.watch import Hook, unwrapped
+from doctor.watch import unwrapped
 
 
 class TrainedModels:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from doctor.calls import BACKWARD, LONGER, LOSSES, exporting
-from doctor.graph import leaves
+from doctor.calls import BACKWARD, LONGER, LOSSES, Hook
+from doctor.graph import leaves, squashed_twice
+from doctor.losses import misuse
 from doctor.measure import by_class, class_labels, norms, requires_grad, some
 from doctor.records import (
     Kept,
@@ -28,6 +29,7 @@ from doctor.records import (
     score_outputs,
 )
 from doctor.sandbox import copies
+from doctor.sums import Sums
 
 FIRST = 4  # passes that are watched whatever `every` is: what is wrong with loss, loop or first weights shows in them
 KEPT = 256  # samples of the last watched passes
@@ -47,25 +49,6 @@ def _safely(method):
             self._end_pass()
 
     return guarded
-
-
-class Hook:
-    """Calls a method of a watch, outside of graphs, traces and exports; in a copied or saved model it does nothing."""
-
-    def __init__(self, method=None):
-        self.method = method
-
-    def __call__(self, *args, **kwargs) -> None:
-        if self.method and not exporting():
-            self._call(*args, **kwargs)
-
-    @torch._disable_dynamo  # torch.compiler.disable would import a lot
-    def _call(self, *args, **kwargs) -> None:
-        if not torch.jit.is_tracing():
-            self.method(*args, **kwargs)
-
-    def __reduce__(self):
-        return Hook, ()
 
 
 class Watch:
@@ -92,6 +75,10 @@ class Watch:
         self.strangers: list[tuple[nn.Parameter, int]] = []  # used, and not the model's, with their version then
         self.ending: tuple[str, int] | None = None  # the activation function that gives the outputs, and its number
         self.softmax_over_batch = self.softmax_of_one = ""  # the layer before such a softmax
+        self.misuse = ""  # of a loss function of torch
+        self.squashed: tuple[str, str] | None = None  # twice: a softmax or sigmoid, and what comes right behind it
+        self.evaluated: list[int] = []  # sizes of batches of evaluations in training mode
+        self._sums = Sums()
         self.first_inputs = self.first_targets = None  # of the first pass
         self.kept: deque[Kept] = deque()  # samples of the last watched passes
         self._passes: list[Pass] = []
@@ -128,7 +115,6 @@ class Watch:
             self._hooks.append(loss_fn.register_forward_hook(Hook(self._after_loss), with_kwargs=True))
         elif loss_fn is None:
             self.loss_fn = self.plain_loss = self._torch_loss = None
-            LOSSES.listen(self._after_torch_loss)
         else:
             self.loss_fn, self.plain_loss = self._watched(loss_fn), loss_fn
         self._hooks.append(self.model.register_forward_pre_hook(Hook(self._before_forward), with_kwargs=True))
@@ -138,6 +124,7 @@ class Watch:
         self._hooks.append(self.optimizer.register_step_pre_hook(Hook(self._before_step)))
         self._hooks.append(self.optimizer.register_step_post_hook(Hook(self._after_step)))
         BACKWARD.listen(self._before_backward)
+        LOSSES.listen(self._after_torch_loss)
 
     @property
     def passes(self) -> list[Pass]:
@@ -159,6 +146,7 @@ class Watch:
         LOSSES.ignore(self._after_torch_loss)
 
     def _end_pass(self) -> None:
+        self._sums.leave()
         if self._pass is None:
             return
         if self._recorder is not None:
@@ -189,8 +177,11 @@ class Watch:
             kind = "evaluations in training mode" if module.training else "evaluations"
             self.count[kind] += 1
             self.first_step.setdefault(kind, self.count["steps"])
+            if module.training and args and isinstance(args[0], Tensor) and args[0].ndim:
+                self.evaluated.append(len(args[0]))
             return
         self.count["passes"] += 1
+        self._sums.leave()
         if not self._due():
             return
         last = self._pass
@@ -228,6 +219,7 @@ class Watch:
         self.errors.update(recorder.errors)
         earlier = [place for place in self._earlier.places if place.kind == "input"] if self._earlier else []
         self._pass.places = recorder.places[:1] + earlier[:EARLIER] + recorder.places[1:]
+        self._sums.begin(outputs)
 
     @_safely
     def _after_state_dict(self, *_):
@@ -254,6 +246,10 @@ class Watch:
     def _after_torch_loss(self, function, args, kwargs, loss):
         """Take the first loss function of torch that judges what needs gradients for the loop's."""
         given = (*args, *(kwargs[key] for key in ("input", "target") if key in kwargs))
+        if self._pass is not None and self._pass.left is None and any(map(requires_grad, given[:2])):
+            self.misuse = self.misuse or misuse(function.__name__, *given[:2])
+        if self.loss_fn is not None:
+            return
         if self._torch_loss is None and torch.is_grad_enabled() and requires_grad(given[0]):
             self._torch_loss = function
             options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
@@ -323,6 +319,7 @@ class Watch:
     def _before_backward(self, function, args, kwargs, result):
         watched, (tensors, *_) = self._pass, (*args, *kwargs.values())
         roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+        useless = self._sums.end(roots)
         if self._recorder is not None or (watched is not None and watched.left is not None):
             return  # within a forward pass; the second one after it
         if watched is not None:
@@ -333,6 +330,9 @@ class Watch:
             if any(isinstance(leaf, nn.Parameter) and id(leaf) not in own for leaf in reached or ()):
                 self.count["passes through others"] += 1
             self._note_backward(watched, roots)
+            watched.useless = useless
+            if watched.number < FIRST:
+                self.squashed = self.squashed or squashed_twice(roots)
         self.count["backwards"] += 1
         self._batches_since_step += 1
 
@@ -371,6 +371,7 @@ class Watch:
     @_safely
     def _before_step(self, optimizer, args, kwargs):
         self._stepping = True
+        self._sums.leave()
         by_closure = self._batches_since_step == 0 and (self._pass is None or self._pass.left is None)
         if self._pass is not None or (by_closure and self._due()):  # passes of a closure are still to come
             self._before = {name: p.detach().clone() for name, p in self.parameters.items()}

@@ -452,7 +452,35 @@ def masked(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return masks + 0.3 * images(count, seed + 10)[0], masks
 
 
+class ScoredBySigmoid(nn.Module):
+    """Cross-entropy of what went through a sigmoid, in a loss of two parts."""
+
+    def forward(self, outputs, labels):
+        return cross_entropy(torch.sigmoid(outputs), labels) + 1e-3 * outputs.square().mean()
+
+
+def share_of_guesses(outputs, labels):
+    """A part of the loss counts guesses, which no gradient passes."""
+    wrong = (outputs.argmax(1) != labels).float().mean()
+    return cross_entropy(outputs, labels) + wrong
+
+
+def divergence_of_probabilities(outputs, labels):
+    wanted = nn.functional.one_hot(labels, CLASSES).float()
+    return nn.functional.kl_div(outputs.softmax(1), 0.9 * wanted + 0.1 / CLASSES, reduction="batchmean")
+
+
+def swapped(outputs, labels):
+    return nn.functional.binary_cross_entropy_with_logits(nn.functional.one_hot(labels, CLASSES).float(), outputs)
+
+
 OTHERWISE_BROKEN = {
+    "a sigmoid within the loss": ("sigmoid-before-loss", lambda: Run(loss_fn=ScoredBySigmoid())),
+    "guesses in the loss": ("graph-cut", lambda: Run(loss_fn=share_of_guesses)),
+    "no logarithm": ("wrong-loss", lambda: Run(loss_fn=divergence_of_probabilities)),
+    "targets first": ("wrong-loss", lambda: Run(loss_fn=swapped, clip=1.0, rate=1e-3)),
+    "the last layer left out": ("parameters-not-in-optimizer", lambda: Run(optimizer=some_optimizer([1, 3]))),
+    "a rate of nothing": ("schedule-collapsed", lambda: Run(gamma=0.7)),
     "a state that is kept": ("samples-mixed", lambda: Run(Remembers())),
     "an overlap that is minimized": (
         "loss-sign", lambda: Run(nn.Conv2d(1, 1, 1), overlap, train=masked(600, 1), test=masked(300, 2), rate=0.5)
@@ -521,7 +549,7 @@ def test_the_usual_decay_of_adamw_is_no_cause():
 
 # What some want: a note, as long as it learns.
 MEANT = {
-    "parameters-not-in-optimizer": lambda: Run(optimizer=some_optimizer([1])),
+    "parameters-not-in-optimizer": lambda: Run(optimizer=some_optimizer([3, 5])),
     "layer-frozen": lambda: Run(frozen(mlp(), 3)),
     "wrong-loss": lambda: Run(mlp(outputs=1), squared_index, rate=0.02),
     "not-in-eval-mode": lambda: Run(mlp(dropout=0.01), evaluate="train"),

@@ -43,11 +43,11 @@ def run(tmp_path, monkeypatch, capsys):
         path.write_text(text)
         monkeypatch.setattr(sys, "argv", ["doctor", *options, str(path), *arguments])
         monkeypatch.setattr(sys, "path", list(sys.path))
-        before, init = torch.autograd.backward, torch.optim.Optimizer.__init__
+        before, init = (torch.autograd.backward, functional.mse_loss), torch.optim.Optimizer.__init__
         with pytest.raises((SystemExit, KeyboardInterrupt)) as end:
             main()
-        assert (torch.autograd.backward, torch.optim.Optimizer.__init__) == (before, init)  # torch is as it was
-        assert not hasattr(functional.mse_loss, "__wrapped__")
+        assert (torch.autograd.backward, functional.mse_loss) == before  # torch is as it was
+        assert torch.optim.Optimizer.__init__ == init
         return getattr(end.value, "code", None), *capsys.readouterr()
 
     return run

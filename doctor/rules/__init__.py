@@ -30,7 +30,8 @@ FIRST_WEIGHTS = ("init-too-large", "init-too-small")
 SCALES = (*FIRST_WEIGHTS, "inputs-not-scaled")
 OUTPUTS = ("sigmoid-before-loss", "softmax-before-loss")
 SOUND_WEIGHTS, ALL_TRAINED, FREE = (Change(weights="sound"),), (Change(trained="all"),), (Change(outputs="free"),)
-UNLIKE = ("noisy-inputs", "repeated-samples", "target-leak")  # by which unseen data differ, too
+UNLIKE = ("noisy-inputs", "repeated-samples", "target-leak", "samples-mixed")  # by which unseen data differ, too
+OTHER_STATISTICS = ("batchnorm-small-batch", "samples-mixed")
 DROWNING = ("schedule-collapsed", "padding-not-masked")  # by which one class comes too often, too
 RELU, NORMALIZED, RESCALED = (Change(activations=kind) for kind in ("relu", "normalized", "rescaled"))
 
@@ -74,7 +75,7 @@ RULES = (
     Rule("vanishing-gradient", network.vanishing_gradient, (RELU, NORMALIZED), unless=FIRST_WEIGHTS),
     Rule("dropout-too-high", network.dropout_too_high, (Change(dropout=0.3),)),
     Rule("batchnorm-small-batch", network.batchnorm_small_batch, (Change(batch=8.0),)),
-    Rule("batchnorm-stats-stale", network.batchnorm_stats_stale, unless=("batchnorm-small-batch",), probe=True),
+    Rule("batchnorm-stats-stale", network.batchnorm_stats_stale, unless=OTHER_STATISTICS, probe=True),
     Rule("clip-too-tight", optimizer.clip_too_tight, (Change(),)),
     Rule("schedule-collapsed", optimizer.schedule_collapsed, (Change(schedule="highest"),)),
     Rule("over-regularized", optimizer.over_regularized, (Change(decay=0.0), Change())),

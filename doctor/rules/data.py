@@ -53,13 +53,16 @@ def share_by_chance(counts: np.ndarray, batches: int) -> float:
 def class_imbalance(evidence: Evidence) -> Symptom | None:
     labels = evidence.class_counts
     total = sum(labels.values())
-    if total >= 500 and max(labels.values()) > 10 * max(1, min(labels.values())):
+    if total >= 500 and max(labels.values()) > max(10 * min(labels.values()), DROWNS * total):
         most = max(labels, key=labels.get)
         guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
         text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
         dense = evidence.interventions and class_labels(evidence.interventions.train.targets) is None
         if not dense or neglects_classes(evidence):
             return Symptom(text, 0, needs=FASTER if dense else None)
+
+
+DROWNS = 0.3  # of the labels, of one class
 
 
 def neglects_classes(evidence: Evidence) -> bool:
@@ -224,7 +227,7 @@ def train_test_mismatch(evidence: Evidence) -> Symptom | None:
     trials, labels = evidence.experiments(test=True), class_labels(evidence.test.targets)
     chance = 0.0 if labels is None else 1 / len(labels.unique())
     own, other = (trials.score(REFERENCE, recall=True, on=data) for data in (trials.held, evidence.test))
-    if own > chance + 0.3 and other < chance + (own - chance) / 3:
+    if own > chance + 0.2 and other < chance + 0.6 * (own - chance):
         text = f"a training on a part of the probe scores {own:.2f} on the rest of it, {other:.2f} on test data"
         means = (f"{part.float().mean():.3g}" for part in (trials.train.inputs, evidence.test.inputs))
         return worse_on_test(evidence, f"{text}; their inputs have means {' and '.join(means)}")

@@ -1,12 +1,15 @@
 """What the loop does: clearing gradients, stepping, which parameters it trains, the mode of evaluations."""
 
 from collections.abc import Container
+from itertools import pairwise
+from statistics import median
 
 from torch import nn
 
 from doctor.evidence import GAIN, LOSS, MEANT, PATIENCE, Evidence, NotRun, Symptom, often
 from doctor.measure import as_drawn
 from doctor.records import Pass, layer_of
+from doctor.watch import FIRST
 
 WORSE = 0.03  # of the score: less may be chance
 
@@ -14,7 +17,10 @@ WORSE = 0.03  # of the score: less may be chance
 def gradients_not_zeroed(evidence: Evidence) -> Symptom | None:
     """A pass begins with gradients though there has been a step since the last one."""
     backward = evidence.passes_with(lambda p: p.left, LOSS)
-    after_step = [p for p in backward if p.batches_since_step == 1 and p.step > 0 and not p.for_inputs]
+    own = [p for p in backward if not p.for_inputs]
+    after_step = [p for p in own if p.batches_since_step == 1 and p.step > 0]
+    if evidence.adversarial:  # another network's backward passes leave gradients, too, up to the next own one
+        after_step = [p for last, p in pairwise(own) if p.step > last.step and p.number - last.number < FIRST]
     left = [p.left > 0 for p in after_step]
     if often(left):
         share = sum(left) / len(left)
@@ -73,7 +79,9 @@ def parameters_not_in_optimizer(evidence: Evidence) -> Symptom | None:
         foreign = ", and has others that are not the model's" if len(known) > len(evidence.trained) else ""
         text = f"the optimizer lacks {len(unknown)} of {len(parameters)} parameters, such as {left_out[0]}{foreign}"
         needs = GAIN if foreign else gain_needed(evidence, layers)
-        return Symptom(text, 0, layers[0] if layers else left_out[0], certain=bool(foreign), needs=needs)
+        random = layers[-1:] == evidence.used[-1:] and untrained(evidence, layers[-1:])  # the last one: nobody means it
+        certain = bool(foreign) or random
+        return Symptom(text, 0, layers[0] if layers else left_out[0], certain=certain, needs=needs)
 
 
 def layer_frozen(evidence: Evidence) -> Symptom | None:
@@ -100,6 +108,10 @@ def graph_cut(evidence: Evidence) -> Symptom | None:
     seen = f"; the model calls {calls} on what has gradients" if calls else ""
     if all(p.left is None for p in evidence.passes):
         return Symptom(f"backward() does not reach any parameter of the model{seen}", 0, certain=True)
+    useless = [p.useless for p in evidence.passes if p.useless is not None]
+    if len(set(useless)) > 1:  # else a constant
+        text = f"of the loss, {useless[0]:.3g} and later {useless[-1]:.3g} bring no gradient{seen}"
+        return Symptom(text, 0, certain=True)
     learn = {name for name, p in evidence.watch.parameters.items() if p.requires_grad and name in evidence.trained}
     trained = [w for w in evidence.matrices if w.name in learn]
     reached = {u.name for p in evidence.passes for u in p.updates if u.reached and u.gradient != 0}
@@ -159,8 +171,9 @@ def not_in_eval_mode(evidence: Evidence) -> Symptom | None:
     if not number:
         return None
     layer, text = behaves_differently(evidence), f"{number} passes without gradients were in training mode"
-    worse = 0.0
+    worse, sizes = 0.0, evidence.watch.evaluated
     if evidence.interventions:
-        worse = evidence.interventions.score(None) - evidence.interventions.score(None, training=True)
+        trials, size = evidence.interventions, int(median(sizes)) if sizes else None
+        worse = trials.score(None) - trials.score(None, training=True, size=size)
         text += f", in which the model scores {100 * worse:.0f} points less"
     return Symptom(text, evidence.watch.first_step["evaluations in training mode"], layer, certain=worse > WORSE)

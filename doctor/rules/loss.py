@@ -70,6 +70,8 @@ def are_probabilities(evidence: Evidence, logarithms: bool = False) -> bool:
 
 def softmax_before_loss(evidence: Evidence) -> Symptom | None:
     """Outputs are probabilities, and the loss does not see what is added to all classes: it applies softmax itself."""
+    if found := squashed_twice(evidence, "Softmax"):
+        return found
     least = math.log(math.e + evidence.width - 1) - 1
     if are_probabilities(evidence) and evidence.ignores_shift(0):
         text = f"outputs are probabilities, so the loss stays above {least:.3g}"
@@ -78,9 +80,17 @@ def softmax_before_loss(evidence: Evidence) -> Symptom | None:
         return Symptom(f"the loss of the best outputs is {least:.3g}: it applies softmax twice", 0, certain=True)
 
 
+def squashed_twice(evidence: Evidence, kind: str) -> Symptom | None:
+    """Tell of what the loss is made of whether a softmax, or a sigmoid, is squashed once more."""
+    first, second = evidence.watch.squashed or ("", "")
+    if first == kind:
+        layer = evidence.used[-1] if evidence.used else ""
+        return Symptom(f"in the loss {second} comes right behind {first}", 0, layer, certain=True)
+
+
 def sigmoid_before_loss(evidence: Evidence) -> Symptom | None:
     """Outputs of sigmoid, and a loss that falls far beyond what they can reach."""
-    return beyond_reach(evidence, ("sigmoid", "hardsigmoid"))
+    return squashed_twice(evidence, "Sigmoid") or beyond_reach(evidence, ("sigmoid", "hardsigmoid"))
 
 
 def activation_on_output(evidence: Evidence) -> Symptom | None:
@@ -161,6 +171,8 @@ def shape_broadcast(evidence: Evidence) -> Symptom | None:
 
 def wrong_loss(evidence: Evidence) -> Symptom | None:
     """The loss compares outputs with class indices as if they were amounts, or takes logits for log-probabilities."""
+    if evidence.watch.misuse:
+        return Symptom(evidence.watch.misuse, 0, certain=True)
     labels = evidence.watch.labels
     if often(p.swapped for p in evidence.passes):
         pairs = evidence.pairs

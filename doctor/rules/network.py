@@ -58,8 +58,14 @@ def vanishing_gradient(evidence: Evidence) -> Symptom | None:
 
 
 def samples_mixed(evidence: Evidence) -> Symptom | None:
+    """What a sample gets depends on the others: certain where the score hangs on the size of batches."""
     if text := evidence.samples_mix:
-        return Symptom(text, 0)
+        worse = 0.0
+        if evidence.interventions:
+            large, small = (evidence.interventions.score(None, size=size) for size in (1000, SMALL_BATCH))
+            worse = abs(large - small)
+            text += f"; the score is {large:.2f} in batches of 1,000 and {small:.2f} in batches of {SMALL_BATCH}"
+        return Symptom(text, 0, certain=worse > STALE)
 
 
 def batchnorm_small_batch(evidence: Evidence) -> Symptom | None:

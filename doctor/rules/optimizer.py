@@ -7,7 +7,9 @@ from doctor.records import Pass
 from doctor.watch import FIRST
 
 LARGE_STEP = 0.01  # of the weights: ten times the usual (Karpathy); below it a larger rate is tried, above a smaller
-SHORT = 2e-3  # of the weights: nine of ten sound programs take longer steps
+HUGE_STEP, LEAP = 0.1, 100.0  # of the weights; of the loss: no sound program takes these
+SHORT, TINY_STEP = 2e-3, 3e-4  # of the weights: nine of ten sound programs take longer steps; hardly any shorter ones
+GONE = 1e-6  # of the highest rate, for a quarter of the steps: no schedule means that
 SHRUNK = 0.7  # of the first weights
 
 
@@ -50,7 +52,8 @@ def lr_too_high(evidence: Evidence) -> Symptom | None:
     rises = max(losses) > 2 * losses[0] or (len(losses) > FIRST and fmean(losses[-FIRST:]) >= losses[0])
     if ratios and (high or rises):
         text = f"steps change weights by up to {median(ratios):.2g} of their size"
-        return Symptom(text + ("; the loss does not fall" if rises else ""), 0)
+        usual = median(ratios) < HUGE_STEP and not max(losses[FIRST:], default=0.0) > LEAP * losses[0]
+        return Symptom(text + ("; the loss does not fall" if rises else ""), 0, usual=usual)
 
 
 def schedule_collapsed(evidence: Evidence) -> Symptom | None:
@@ -61,7 +64,7 @@ def schedule_collapsed(evidence: Evidence) -> Symptom | None:
     low = next(k for k in range(len(rates)) if max(rates[k:]) < 1e-2 * max(rates))
     if low < len(rates) / 2:
         text = f"the rate falls from {max(rates):.3g} to {rates[-1]:.3g}, by a factor of 100 within the first half"
-        return Symptom(text, evidence.passes[low].step)
+        return Symptom(text, evidence.passes[low].step, certain=rates[3 * len(rates) // 4] < GONE * max(rates))
 
 
 def lr_too_low(evidence: Evidence) -> Symptom | None:
@@ -70,4 +73,4 @@ def lr_too_low(evidence: Evidence) -> Symptom | None:
     short = ratios and 0 < median(ratios) < SHORT
     if often(ratio < LARGE_STEP for ratio in ratios) and (short or evidence.interventions):
         text = f"steps change weights by {median(ratios):.2g} of their size at most"
-        return Symptom(text, 0, needs=FASTER if short else MEANT)
+        return Symptom(text, 0, needs=FASTER if short else MEANT, usual=not median(ratios) < TINY_STEP)
