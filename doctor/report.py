@@ -96,8 +96,11 @@ class Report:
             parts = (f"Evidence: {f.evidence}.", f"Fix: {f.fix}")
             lines += [fill(part, 100, initial_indent="   ", subsequent_indent="   ") for part in parts]
         for outcome, title in ((Outcome.NOTE, "Notes:"), (Outcome.SKIPPED, "Skipped:")):
-            checks = [fill(f"- {c.cause}: {c.text}", 100, subsequent_indent="  ") for c in self.checks_with(outcome)]
-            lines += [title, *checks] if checks else []
+            causes = {c.text: [] for c in self.checks_with(outcome)}
+            for check in self.checks_with(outcome):
+                causes[check.text].append(check.cause)
+            parts = (f"- {', '.join(named)}: {text}" for text, named in causes.items())
+            lines += [title] * bool(causes) + [fill(part, 100, subsequent_indent="  ") for part in parts]
         lines += [fill(f"Not watched: {error}", 100, subsequent_indent="  ") for error in self.not_watched]
         nothing = ", ".join(check.cause for check in self.checks_with(Outcome.NOTHING))
         lines.append(fill(f"No sign of: {nothing or 'none of the others'}.", 100, subsequent_indent="  "))

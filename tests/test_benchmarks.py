@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 MOMENTS = doctor_benchmark.MOMENTS
 
 
-def read_kept(study: str) -> list[dict]:
-    lines = (ROOT / "runs" / "kept" / study / "v1.jsonl").read_text(encoding="utf-8").splitlines()
+def read_kept(study: str, version: int = doctor_cases.VERSION) -> list[dict]:
+    lines = (ROOT / "runs" / "kept" / study / f"v{version}.jsonl").read_text(encoding="utf-8").splitlines()
     return [record for record in map(json.loads, filter(None, lines)) if "config" in record]
 
 
@@ -36,12 +36,18 @@ def all_cases(part: str) -> list[draws.Case]:
     return draws.faulty_cases(part) + draws.healthy_cases(part)
 
 
-def test_held_out_cases_are_those_that_are_kept():
-    kept = [record["config"] for record in read_kept("doctor")]
-    drawn = [doctor_cases.config_of(case) for case in all_cases("held out")]
-    assert len(kept) == 1156 and sorted(map(json.dumps, kept)) == sorted(map(json.dumps, drawn))
-    packages = [record["config"] for record in read_kept("doctor-rivals") if record["config"]["packages"]]
-    eighth = [doctor_cases.config_of(case, packages=True) for case in draws.every_eighth("held out")]
+@pytest.mark.parametrize(("part", "version", "count"), [("held out", 1, 1156), ("fresh", 2, 345)])
+def test_the_cases_that_are_drawn_are_those_that_are_kept(part, version, count):
+    kept = [record["config"] for record in read_kept("doctor", version)]
+    drawn = [doctor_cases.config_of(case) for case in all_cases(part)]
+    assert len(kept) == count and sorted(map(json.dumps, kept)) == sorted(map(json.dumps, drawn))
+
+
+def test_packages_were_asked_about_every_eighth_case():
+    kept = read_kept("doctor-rivals", rival_cases.VERSION)
+    packages = [record["config"] for record in kept if record["config"]["packages"]]
+    cases = draws.every_eighth("held out") + draws.every_eighth("fresh")
+    eighth = [doctor_cases.config_of(case, packages=True) for case in cases]
     assert sorted(map(json.dumps, packages)) == sorted(map(json.dumps, eighth))
 
 
@@ -83,7 +89,7 @@ def test_a_cause_without_a_fix_wins_nothing_back_and_is_named(monkeypatch):
 
 def test_the_table_of_cases_gives_the_figures_of_the_report():
     table = pd.read_csv(ROOT / "benchmarks" / "doctor_benchmark.csv", keep_default_na=False, na_values=[""])
-    assert len(table) == 1156
+    assert len(table) == 345
     assert set(table["cause"].dropna()) == set(faults.FAULTS) <= set(CAUSES)  # "nan" is one of them
     rows = table[table["cause"].notna() & table["counts"]]
     right = rows["end"].fillna("").str.split("|").str[0] == rows["cause"]
@@ -129,8 +135,8 @@ def test_a_real_case_is_right_wrong_or_silent_by_its_first_finding(monkeypatch):
 
 def test_cases_that_are_held_out_stay_so():
     """The rule of drawing depends on a file's name alone; none has gone."""
-    real, sound = ([draw.names(kind, part) for part in draw.SETS[:2]] for kind in draw.KINDS)
-    assert [len(part) for part in real] == [25, 34] and [len(part) for part in sound] == [39, 55]
+    real, sound = ([draw.names(kind, part) for part in draw.SETS] for kind in draw.KINDS)
+    assert [len(part) for part in real] == [25, 34, 34] and [len(part) for part in sound] == [39, 55, 30]
 
 
 def test_each_case_is_found_by_its_name():

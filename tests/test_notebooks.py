@@ -54,6 +54,7 @@ def test_every_claim_holds(path):
     assert "".join(code_cells(path)[-1]["source"]).strip() == "summary()"
 
 
+@pytest.mark.skipif(session.read_group(session.ROOT)[0] != "", reason="the outputs are of another run than the texts")
 def test_percentages_in_the_texts_stand_in_an_output(path):
     outputs = printed(path)
     told = texts(path, "**Finding") + texts(path, "# ") + texts(path, '<a id="summary">')

@@ -50,7 +50,7 @@ def lr_too_high(evidence: Evidence) -> Symptom | None:
     ratios, losses = evidence.step_ratios, [p.loss for p in evidence.passes_with(lambda p: p.loss, LOSS)]
     high = often(ratio > LARGE_STEP for ratio in ratios)
     rises = max(losses) > 2 * losses[0] or (len(losses) > FIRST and fmean(losses[-FIRST:]) >= losses[0])
-    if ratios and (high or rises):
+    if max(ratios, default=0.0) > SHORT and (high or rises):
         text = f"steps change weights by up to {median(ratios):.2g} of their size"
         usual = median(ratios) < HUGE_STEP and not max(losses[FIRST:], default=0.0) > LEAP * losses[0]
         return Symptom(text + ("; the loss does not fall" if rises else ""), 0, usual=usual)
