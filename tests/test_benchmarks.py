@@ -100,7 +100,7 @@ def test_the_table_of_cases_gives_the_figures_of_the_report():
 def test_the_doctor_says_of_a_kept_case_what_it_said():
     if data.load("MNIST").source != "torchvision":
         pytest.skip("needs the data")
-    chosen = {"cause": "symmetric-init", "variant": "zeros", "network": "MLP 256", "data": "MNIST"}
+    chosen = {"cause": "symmetric-init", "variant": "constant", "network": "MLP 5x80", "data": "MNIST"}
     record = next(r for r in read_kept("doctor") if chosen.items() <= r["config"].items())
     result = doctor_cases.diagnosis(record["config"], record["seed"])
     assert {moment: result[moment] for moment in MOMENTS} == {moment: record["result"][moment] for moment in MOMENTS}
@@ -170,7 +170,7 @@ def test_a_missing_package_is_an_error_and_no_result():
 def test_missing_packages_are_named_before_anything_runs(monkeypatch):
     monkeypatch.setattr(rival_cases, "keep_study", lambda *_: pytest.fail("it began"))
     with pytest.raises(ImportError, match="no-such-package"):
-        rival_cases.study("fresh")
+        rival_cases.study("development")
 
 
 # ---- the user's folders
