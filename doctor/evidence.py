@@ -271,34 +271,44 @@ class Evidence:
         with torch.no_grad(), undisturbed():
             return self.watch.plain_loss(outputs, targets).mean().item()
 
-    @cached_property
-    def samples_mix(self) -> str:
-        """How outputs depend on what else the model gets, in the batch or before it; "" if they do not.
+    def evaluate(self, inputs: Tensor):
+        """Return what a copy of the model gives in evaluation mode, with the same random numbers each time."""
+        with torch.no_grad(), undisturbed():
+            return self._copy(inputs)
 
-        Raises NotRun where inputs are no single tensor, and where outputs and targets are not one for each sample.
-        """
+    @cached_property
+    def _copy(self):
+        return copies(self.model)[0].eval()
+
+    @cached_property
+    def outputs(self) -> Tensor:
+        """Outputs for the first inputs; raises NotRun where not each sample has one, finite, and a target."""
         inputs, kept = self.watch.first_inputs, self.watch.kept
         if inputs is None or not kept or len(inputs) < 3:
             raise NotRun("It judges models of one tensor, in batches.")
-        targets = kept[-1].targets
+        targets, outputs = kept[-1].targets, self.evaluate(inputs)
         if not isinstance(targets, Tensor) or targets.shape[:1] != kept[-1].outputs.shape[:1]:
             raise NotRun("It judges outputs and targets for each sample.")
-        model = copies(self.model)[0].eval()
-
-        def outputs_for(given: Tensor):
-            with torch.no_grad(), undisturbed():  # the same random numbers each time
-                return model(given)
-
-        first = outputs_for(inputs)
-        if not isinstance(first, Tensor) or len(first) != len(inputs) or not first.isfinite().all():
+        if not isinstance(outputs, Tensor) or len(outputs) != len(inputs) or not outputs.isfinite().all():
             raise NotRun("It judges models that give one output, finite, for each sample.")
-        if not torch.allclose(first, outputs_for(inputs), 1e-3, 1e-5):
+        return outputs
+
+    @cached_property
+    def keeps_state(self) -> bool:
+        """Whether the model, called again with the same inputs, gives other outputs."""
+        return not torch.allclose(self.outputs, self.evaluate(self.watch.first_inputs), 1e-3, 1e-5)
+
+    @cached_property
+    def samples_mix(self) -> str:
+        """How outputs depend on the other samples of the batch, or on those before; "" if they do not."""
+        inputs, first = self.watch.first_inputs, self.outputs
+        if self.keeps_state:
             return "called again with the same inputs the model gives other outputs, as it keeps a state"
-        change = depends(outputs_for, inputs, first, 0)
+        change = depends(self.evaluate, inputs, first, 0)
         if change < 1e-3 or (
             first.ndim > 1 < inputs.ndim
             and first.shape[1] == inputs.shape[1] > 2
-            and depends(outputs_for, inputs, first, 1) < 1e-3
+            and depends(self.evaluate, inputs, first, 1) < 1e-3
         ):
             return ""  # with dimension 1 for the samples, as recurrent networks have it
         return f"the output for a sample changes by {change:.0%} of its size with the other samples of the batch"

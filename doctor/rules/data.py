@@ -11,7 +11,7 @@ from torch import Tensor
 
 from doctor import checks
 from doctor.changes import REFERENCE
-from doctor.evidence import CLASSES, FASTER, Evidence, NotRun, Symptom, fires, is_float, often
+from doctor.evidence import CLASSES, FASTER, GAIN, Evidence, NotRun, Symptom, fires, is_float, often
 from doctor.measure import by_class, class_labels
 from doctor.sandbox import Data, copies, undisturbed
 from doctor.watch import FIRST
@@ -58,8 +58,9 @@ def class_imbalance(evidence: Evidence) -> Symptom | None:
         guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
         text = f"{labels[most] / total:.0%} of the labels are {most}; {guessed:.0%} of the predictions one class"
         dense = evidence.interventions and class_labels(evidence.interventions.train.targets) is None
-        if not dense or neglects_classes(evidence):
-            return Symptom(text, 0, needs=FASTER if dense else None)
+        neglected = evidence.interventions and neglects_classes(evidence)
+        if neglected or not dense:
+            return Symptom(text, 0, needs=FASTER if dense else 2 * GAIN if neglected else None)
 
 
 DROWNS = 0.3  # of the labels, of one class
@@ -124,11 +125,11 @@ def repeated_samples(evidence: Evidence) -> Symptom | None:
         return worse_on_test(evidence, text) if evidence.test else Symptom(text, 0)
 
 
-def worse_on_test(evidence: Evidence, text: str) -> Symptom:
-    """Return a symptom that is certain where the model scores far less on test data."""
+def worse_on_test(evidence: Evidence, text: str, points: float = 0.1) -> Symptom:
+    """Return a symptom that is certain where the model scores less on test data, by more than `points`."""
     own, other = (evidence.interventions.score(None, on=data) for data in (evidence.interventions.held, evidence.test))
     text += f"; the model scores {own:.2f} on such samples, {other:.2f} on test data"
-    return Symptom(text, 0, certain=own > other + 0.1)
+    return Symptom(text, 0, certain=own > other + points)
 
 
 def padding_not_masked(evidence: Evidence) -> Symptom | None:
@@ -223,13 +224,17 @@ def roughness(images: Tensor) -> float:
 
 
 def train_test_mismatch(evidence: Evidence) -> Symptom | None:
-    """What a training learns from a part of the training data holds for the rest of it, and hardly for test data."""
+    """Test data have other moments, or what a training learns from a part of the training data hardly holds there."""
     trials, labels = evidence.experiments(test=True), class_labels(evidence.test.targets)
+    if other_shares(trials.train, evidence.test):
+        raise NotRun("Classes have other shares in the test data.")
+    means = (f"{part.float().mean():.3g}" for part in (trials.train.inputs, evidence.test.inputs))
+    if is_float(evidence.test.inputs) and fires(checks.train_test_moments(Data(*trials.train[:2], *evidence.test[:2]))):
+        return worse_on_test(evidence, f"training and test inputs have means {' and '.join(means)}", GAIN)
     chance = 0.0 if labels is None else 1 / len(labels.unique())
     own, other = (trials.score(REFERENCE, recall=True, on=data) for data in (trials.held, evidence.test))
     if own > chance + 0.2 and other < chance + 0.6 * (own - chance):
         text = f"a training on a part of the probe scores {own:.2f} on the rest of it, {other:.2f} on test data"
-        means = (f"{part.float().mean():.3g}" for part in (trials.train.inputs, evidence.test.inputs))
         return worse_on_test(evidence, f"{text}; their inputs have means {' and '.join(means)}")
 
 

@@ -61,7 +61,7 @@ def samples_mixed(evidence: Evidence) -> Symptom | None:
     """What a sample gets depends on the others: certain where the score hangs on the size of batches."""
     if text := evidence.samples_mix:
         worse = 0.0
-        if evidence.interventions:
+        if evidence.interventions and not evidence.keeps_state:
             large, small = (evidence.interventions.score(None, size=size) for size in (1000, SMALL_BATCH))
             worse = abs(large - small)
             text += f"; the score is {large:.2f} in batches of 1,000 and {small:.2f} in batches of {SMALL_BATCH}"
