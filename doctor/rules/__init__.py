@@ -30,7 +30,8 @@ FIRST_WEIGHTS = ("init-too-large", "init-too-small")
 SCALES = (*FIRST_WEIGHTS, "inputs-not-scaled")
 OUTPUTS = ("sigmoid-before-loss", "softmax-before-loss")
 SOUND_WEIGHTS, ALL_TRAINED, FREE = (Change(weights="sound"),), (Change(trained="all"),), (Change(outputs="free"),)
-UNLIKE = ("noisy-inputs", "repeated-samples", "target-leak", "samples-mixed", "inputs-not-scaled")  # by which unseen data differ, too
+# By which unseen data differ, too.
+UNLIKE = ("noisy-inputs", "repeated-samples", "target-leak", "samples-mixed", "inputs-not-scaled")
 OTHER_STATISTICS = ("batchnorm-small-batch", "samples-mixed")
 DROWNING = ("schedule-collapsed", "padding-not-masked")  # by which one class comes too often, too
 RELU, NORMALIZED, RESCALED = (Change(activations=kind) for kind in ("relu", "normalized", "rescaled"))
