@@ -18,7 +18,6 @@ from benchmarks.cases.run import REPORTS
 from benchmarks.intervals import clustered
 from benchmarks.report import table, write_report
 
-
 TITLES = {
     "development": "first set, for development",
     "held-out": "first set, held out",
