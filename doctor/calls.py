@@ -71,6 +71,7 @@ class Hook:
 
 LONGER = ("ctc_loss", "gaussian_nll_loss")  # have more for each sample than outputs and targets
 BACKWARD = Calls(torch.autograd, "backward", before=True)  # Tensor.backward calls it, too
+TENSOR_BACKWARD = Calls(torch.Tensor, "backward", before=True)  # before modes hear of it
 LOSSES = Calls(
     functional,
     *("cross_entropy", "binary_cross_entropy", "binary_cross_entropy_with_logits", "kl_div", "nll_loss", "mse_loss"),
@@ -82,7 +83,7 @@ LOSSES = Calls(
 @contextlib.contextmanager
 def unheard() -> Iterator[None]:
     """Let nobody hear what is called within, such as trainings of copies."""
-    kept = [(calls, calls.listeners) for calls in (BACKWARD, LOSSES)]
+    kept = [(calls, calls.listeners) for calls in (BACKWARD, TENSOR_BACKWARD, LOSSES)]
     for calls, _ in kept:
         calls.listeners = []
     try:

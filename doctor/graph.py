@@ -8,6 +8,7 @@ LONGEST = 20_000  # nodes that are followed: an unrolled recurrent network can h
 VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Transpose", "T", "Permute", "Squeeze", "Unsqueeze", "Slice", "Select"}
 VIEWS |= {"Index", "Clone", "ToCopy", "Split", "Unbind", "Expand", "Movedim"}
 SUMS = VIEWS | {"Add", "Sub", "Rsub", "Neg", "Mul", "Div", "Mean", "Sum", "Stack"}
+FACTORS = {"Mul", "Div"}
 LAYERS = {"Addmm", "Mm", "Bmm", "Convolution", "Embedding", "MkldnnRnnLayer"}
 SQUASHED = {"Softmax": "softmax-before-loss", "Sigmoid": "sigmoid-before-loss"}  # what it is a fault to squash again
 SQUASHING = {*SQUASHED, "LogSoftmax", "LogSigmoid", "BinaryCrossEntropyWithLogits"}
@@ -49,11 +50,7 @@ def leaves(tensors: list[Tensor]) -> list[Tensor] | None:
 
 def terms(tensors: list[Tensor]) -> set:
     """Return the nodes of what is added up to `tensors`, perhaps times a constant."""
-    return follow(tensors, lambda node: kind(node) in SUMS and (kind(node) not in ("Mul", "Div") or one(node)))
-
-
-def one(node) -> bool:
-    return len(children(node)) == 1
+    return follow(tensors, lambda node: kind(node) in SUMS and (kind(node) not in FACTORS or len(children(node)) == 1))
 
 
 def squashed_twice(tensors: list[Tensor]) -> tuple[str, str] | None:

@@ -17,46 +17,44 @@ OUT = {"numpy", "array", "tolist", "item"}  # of torch, where nothing can be fol
 class Sums(TorchFunctionMode):
     """Notes single numbers that were computed from what has gradients, have none, and are added to one that has.
 
-    It listens from `begin`, after a forward pass, to `end`, before the backward pass, and only where no other mode is
-    entered: so it disturbs none.
+    It listens from `begin`, after a forward pass, until `leave`, before the backward pass, and only where no other mode
+    is entered: so it disturbs none.
     """
 
     def __init__(self):
         super().__init__()
-        self.listening, self._entered, self._cut, self._added, self._out = False, False, {}, [], False
+        self._listening, self._entered, self._cut, self._added, self._out = False, False, {}, [], False
 
     def begin(self, outputs) -> None:
         """Begin anew; `outputs` of the model that have no gradient may have been cut off in it."""
         self.leave()
+        self._cut, self._added, self._out = {}, [], False
         if torch._C._len_torch_function_stack():
             return
-        self._cut, self._added, self._out, self.listening, self._entered = {}, [], False, True, True
+        self._listening = self._entered = True
         self.__enter__()
         for value in outputs if isinstance(outputs, (list, tuple)) else (outputs,):
             if isinstance(value, Tensor) and not value.requires_grad:
                 self._note_cut(value)
 
-    def end(self, roots: list[Tensor] = ()) -> Tensor | None:
-        """Return the sum of what brings `roots` no gradient; None where there is nothing."""
-        if not self.listening:
-            return None
-        self.listening = False
-        added, self._added, self._cut = self._added, [], {}
-        found = terms(roots) if added and roots else ()
-        useless = [value.detach().float().sum() for node, value in added if node in found]
-        return sum(useless) if useless else None
-
-    def leave(self) -> None:
-        """Leave the stack of modes; not within a call that it hears, such as that of backward()."""
-        self.listening = False
+    def leave(self, *_) -> None:
+        """Leave the stack of modes, unless another one has been entered since."""
+        self._listening = False
         if self._entered and _get_current_function_mode() is self:
             self.__exit__(None, None, None)
             self._entered = False
 
+    def without_gradient(self, roots: list[Tensor]) -> Tensor | None:
+        """Return the sum of what brings `roots` no gradient, and forget it; None where there is nothing."""
+        added, self._added, self._cut = self._added, [], {}
+        found = terms(roots) if added else ()
+        useless = [value.detach().float().sum() for node, value in added if node in found]
+        return sum(useless) if useless else None
+
     @torch._disable_dynamo
     def __torch_function__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        if self.listening:
+        if self._listening:
             with contextlib.suppress(Exception):
                 self._look(function_name(function), (*args, *(kwargs or {}).values()), result)
         return result

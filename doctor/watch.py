@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from doctor.calls import BACKWARD, LONGER, LOSSES, Hook
+from doctor.calls import BACKWARD, LONGER, LOSSES, TENSOR_BACKWARD, Hook
 from doctor.graph import leaves, squashed_twice
 from doctor.losses import misuse
 from doctor.measure import by_class, class_labels, norms, requires_grad, some
@@ -124,6 +124,7 @@ class Watch:
         self._hooks.append(self.optimizer.register_step_pre_hook(Hook(self._before_step)))
         self._hooks.append(self.optimizer.register_step_post_hook(Hook(self._after_step)))
         BACKWARD.listen(self._before_backward)
+        TENSOR_BACKWARD.listen(self._sums.leave)
         LOSSES.listen(self._after_torch_loss)
 
     @property
@@ -143,6 +144,7 @@ class Watch:
             hook.remove()
         self._hooks.clear()
         BACKWARD.ignore(self._before_backward)
+        TENSOR_BACKWARD.ignore(self._sums.leave)
         LOSSES.ignore(self._after_torch_loss)
 
     def _end_pass(self) -> None:
@@ -319,7 +321,8 @@ class Watch:
     def _before_backward(self, function, args, kwargs, result):
         watched, (tensors, *_) = self._pass, (*args, *kwargs.values())
         roots = [tensors] if isinstance(tensors, Tensor) else list(tensors)
-        useless = self._sums.end(roots)
+        self._sums.leave()  # for a call of torch.autograd.backward()
+        useless = self._sums.without_gradient(roots)
         if self._recorder is not None or (watched is not None and watched.left is not None):
             return  # within a forward pass; the second one after it
         if watched is not None:
@@ -371,7 +374,6 @@ class Watch:
     @_safely
     def _before_step(self, optimizer, args, kwargs):
         self._stepping = True
-        self._sums.leave()
         by_closure = self._batches_since_step == 0 and (self._pass is None or self._pass.left is None)
         if self._pass is not None or (by_closure and self._due()):  # passes of a closure are still to come
             self._before = {name: p.detach().clone() for name, p in self.parameters.items()}

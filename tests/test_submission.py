@@ -272,7 +272,7 @@ def test_a_path_in_the_network_is_found(place):
 
 HARMLESS = [
     r"print('loss at t:\nfoo')", r"r'(?i:\w+)'", r"plt.title(r'$f:\mathbb{R}\to x$')", r"'\\Delta\\eta'", "x[a:b]",
-    "'https://example.org/home/x'", "f'{folder}/home/x'", "{x:3}", "token = 'unknown'", "secret_of_all = 'none'",
+    "'https://example.org/home/x'", "f'{folder}/scratch/x'", "{x:3}", "token = 'unknown'", "secret_of_all = 'none'",
     "tokens['the_end_of_a_long_sentence']", "5 / u / p", "sha = '0123456789abcdef0123456789abcdef01234567'",
 ]  # fmt: skip
 
