@@ -7,22 +7,23 @@ import atexit
 import os
 import sys
 
-without_count = []  # names of notebooks
+SIGNS = {"on the sample instead of the data sets": "!!! A SAMPLE of real images", "as a quick run": "QUICK=1: a short"}
+without_count = {}  # how it ran -> names of notebooks
 
 
 def note_caveats(notebook, resources):
     """Remember a notebook whose outputs say that it ran on a sample, or as a quick run; change nothing."""
     texts = "".join(str(output) for cell in notebook.cells for output in cell.get("outputs", []))
-    if "!!! A SAMPLE of real images" in texts or "QUICK=1: a short smoke run" in texts:
-        without_count.append(resources["metadata"]["name"])
+    ran = " and ".join(how for how, sign in SIGNS.items() if sign in texts)
+    if ran:
+        without_count.setdefault(ran, []).append(resources["metadata"]["name"])
     return notebook, resources
 
 
 @atexit.register
 def say_what_does_not_count():
-    if without_count:
-        reason = "on the sample instead of the data sets, or as a quick run"
-        print(f"No number counts of {', '.join(without_count)}: run {reason}. See data/README.md.", file=sys.stderr)
+    for ran, names in without_count.items():
+        print(f"No number counts of {', '.join(names)}, run {ran}. See docs/run.md.", file=sys.stderr)
 
 
 c = get_config()  # noqa: F821 (nbconvert puts it there)

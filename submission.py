@@ -305,12 +305,12 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a notebook may hold signs that a console lacks
     if given.command == "pack":
         clear_leftovers(given.to)
-    keys = ASSIGNMENTS if "all" in given.which else given.which
-    return max([hand_in(ASSIGNMENTS[key], given) for key in keys])
+    keys, told = ASSIGNMENTS if "all" in given.which else given.which, set()
+    return max([hand_in(ASSIGNMENTS[key], given, told) for key in keys])
 
 
-def hand_in(assignment: Assignment, given: argparse.Namespace) -> int:
-    """Check one assignment, and pack it if that is asked; return its status."""
+def hand_in(assignment: Assignment, given: argparse.Namespace, told: set[str]) -> int:
+    """Check one assignment, and pack it if that is asked; return its status. A fault in `told` is only counted."""
     print(f"{assignment.title}: ", end="", flush=True)  # reading and packing take some seconds
     files, faults = collect_files(assignment, session.ROOT)
     faults, parts = [" ".join(fault.split()) for fault in [*find_faults(assignment, session.ROOT), *faults]], []
@@ -319,7 +319,10 @@ def hand_in(assignment: Assignment, given: argparse.Namespace) -> int:
         parts = split_files(in_folder(name, files, faults), given.limit * 1e6)
     except SubmissionError as error:
         faults.append(str(error))
-    print("\n- ".join([f"{len(faults)} to mend" if faults else "in order", *faults]))
+    new = [fault for fault in faults if fault not in told]
+    known = f", {len(faults) - len(new)} of them named above" if len(new) < len(faults) else ""
+    print("\n- ".join([f"{len(faults)} to mend{known}" if faults else "in order", *new]))
+    told.update(faults)
     if given.command == "check":
         return int(bool(faults))
     if not parts or (faults and not given.anyway):

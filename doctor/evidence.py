@@ -220,9 +220,9 @@ class Evidence:
         """Return the experiments; raises NotRun where data for them were not given, or will not do."""
         self.passes_with(lambda p: p.loss, LOSS)
         if self.interventions is None:
-            raise NotRun("Give report(probe=(inputs, targets)).")
+            raise NotRun("It needs data: report(probe=(inputs, targets)) in a loop of yours.")
         if test and self.test is None:
-            raise NotRun("Give report(test=(inputs, targets)).")
+            raise NotRun("It needs unseen data: report(test=(inputs, targets)) in a loop of yours.")
         if not self.interventions.finite:
             raise NotRun("The probe has inputs that are not finite.")
         return self.interventions

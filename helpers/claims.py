@@ -13,15 +13,14 @@ def claim(text: str, value, at_least=None, at_most=None, between=None) -> None:
     """
     if (between is None) == (at_least is at_most is None):  # none, or both kinds
         raise ValueError("A claim needs a bound: at_least, at_most or both, or between=(low, high) alone.")
-    low, high = (at_least, at_most) if between is None else between
-    value, low, high = (None if number is None else _number(number) for number in (value, low, high))
+    value, low, high = (None if n is None else _number(n) for n in (value, *(between or (at_least, at_most))))
     if session.caveats:
         verdict = f"not judged ({', '.join(session.caveats)})"
     else:
         inside = (low is None or value >= low) and (high is None or value <= high)  # False for NaN
         verdict = "holds" if inside else "FAILS"
-    bounds = {"at least": low, "at most": high}
-    bound = " and ".join(f"{which} {_short(limit)}" for which, limit in bounds.items() if limit is not None)
+    bounds = ("at least", low), ("at most", high)
+    bound = " and ".join(f"{which} {_short(limit)}" for which, limit in bounds if limit is not None)
     line = f"{verdict}: {text}: {_short(value)} ({bound})"
     _claims[text] = verdict, line
     print(line)
@@ -30,10 +29,11 @@ def claim(text: str, value, at_least=None, at_most=None, between=None) -> None:
 def summary() -> None:
     """Say how many claims of this notebook hold; raise an AssertionError that names those that failed."""
     verdicts = [verdict for verdict, _ in _claims.values()]
-    failed = [text for text, (verdict, _) in _claims.items() if verdict == "FAILS"]
-    print("\n".join(line for verdict, line in _claims.values() if verdict == "FAILS"), end="\n" if failed else "")
+    failed = {text: line for text, (verdict, line) in _claims.items() if verdict == "FAILS"}
+    print(*failed.values(), sep="\n", end="\n" if failed else "")
     print(f"{verdicts.count('holds')} of {len(verdicts)} hold", end="")
-    print(f"; the others are not judged ({', '.join(session.caveats)})" if session.caveats else "")
+    reasons = ", ".join(session.caveats)
+    print(f"; the others are not judged ({reasons}), which speaks against none of them" if reasons else "")
     if failed:
         raise AssertionError(f"{len(failed)} of {len(_claims)} claims failed: {'; '.join(failed)}.")
 

@@ -322,7 +322,7 @@ class _File:
             return "; they come from the real data"
         names = ((self.commit and _git("diff", "--name-only", self.commit, "--", *map(str, self.files))) or "").split()
         more = f" and {len(names) - 1} more" if names[1:] else ""
-        return f"; changed since: {names[0]}{more}" if names else ""
+        return f"; made before changes of {names[0]}{more}" if names else ""
 
 
 def _provenance() -> dict:

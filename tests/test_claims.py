@@ -49,7 +49,7 @@ def test_a_run_with_caveats_is_not_judged(monkeypatch, capsys):
     claims.summary()
     assert capsys.readouterr().out.splitlines() == [
         "not judged (quick run, sample MNIST): it learns: 0.1 (at least 0.9)",
-        "0 of 1 hold; the others are not judged (quick run, sample MNIST)",
+        "0 of 1 hold; the others are not judged (quick run, sample MNIST), which speaks against none of them",
     ]
 
 

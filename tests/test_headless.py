@@ -33,7 +33,7 @@ def test_at_its_end_the_terminal_says_whether_numbers_count(told, tmp_path):
     command = [sys.executable, "-m", "jupyter", "nbconvert", *COMMAND.split()]
     result = subprocess.run(command, cwd=tmp_path, check=True, timeout=240, capture_output=True, text=True)
     last = result.stderr.strip().splitlines()[-1]
-    assert last.startswith("No number counts of 01_a: ") == told.startswith("!!!")
+    assert last.startswith("No number counts of 01_a, run on the sample") == told.startswith("!!!")
 
 
 @pytest.fixture
