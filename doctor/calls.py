@@ -1,4 +1,4 @@
-"""Hears the calls of some functions of torch: backward(), and the loss functions, which the loss modules call."""
+"""How a watch hears of what a loop does: hooks, listeners of some functions of torch, and of all between two passes."""
 
 import contextlib
 import functools
@@ -6,7 +6,11 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 
 import torch
+from torch import Tensor
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
+
+from doctor.measure import function_name
 
 
 class Calls:
@@ -67,6 +71,44 @@ class Hook:
 
     def __reduce__(self):
         return Hook, ()
+
+
+class Listener(TorchFunctionMode):
+    """Looks at each call of a torch function from `begin` to `leave`, if no other mode is entered: it disturbs none."""
+
+    def __init__(self):
+        super().__init__()
+        self._listening = self._entered = False
+
+    def begin(self) -> None:
+        self.leave()
+        if not torch._C._len_torch_function_stack():
+            self._listening = self._entered = True
+            self.__enter__()
+
+    def leave(self, *_) -> None:
+        """Leave the stack of modes, unless another one has been entered since."""
+        self._listening = False
+        if self._entered and _get_current_function_mode() is self:
+            self.__exit__(None, None, None)
+            self._entered = False
+
+    @torch._disable_dynamo
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if self._listening:
+            with contextlib.suppress(Exception):
+                self.look(function_name(function), args, kwargs or {}, result)
+        return result
+
+    def look(self, name: str, args: tuple, kwargs: dict, result) -> None:
+        """Take note of a call of the function `name`."""
+
+
+def tensors(values) -> list[Tensor]:
+    """Return the tensors among arguments, and in lists among them."""
+    flat = (v for value in values for v in (value if isinstance(value, (list, tuple)) else (value,)))
+    return [v for v in flat if isinstance(v, Tensor)]
 
 
 LONGER = ("ctc_loss", "gaussian_nll_loss")  # have more for each sample than outputs and targets

@@ -17,7 +17,7 @@ VOCABULARY = """
 gradients-not-zeroed: Gradients of earlier steps are still there when the next ones are added.
     Call optimizer.zero_grad() once for each optimizer.step().
     > optimizer.zero_grad(); loss.backward(); optimizer.step()
-no-optimizer-step: Gradients are computed, but no step follows, or they are cleared before it.
+no-optimizer-step: No step uses gradients: backward() or step() is not called, or they are cleared in between.
     Call optimizer.step() after loss.backward(), and zero_grad() before backward() or after step().
     > optimizer.zero_grad(); loss.backward(); optimizer.step()
 parameters-not-in-optimizer: Parameters get gradients, but the optimizer does not know them.
@@ -26,6 +26,9 @@ parameters-not-in-optimizer: Parameters get gradients, but the optimizer does no
 layer-frozen: A layer that should learn does not: requires_grad is off, or its rate is 0.
     Set requires_grad to True before the optimizer is made, and give the layer a rate.
     > model.requires_grad_(True)
+layer-not-frozen: A layer that should keep its weights learns on, as requires_grad was set on the module.
+    Set it on the parameters, as module.requires_grad_(False) does; as an attribute of a module it does nothing.
+    > module.requires_grad_(False)
 graph-cut: The way from the loss back to parameters is cut: detach(), .data, argmax, no_grad, or a loss made anew.
     Compute the loss from the outputs with tensor operations alone, and take out what cuts the way.
 module-not-registered: Parameters are used that the model does not know, as in a plain list of layers.

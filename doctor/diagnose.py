@@ -25,7 +25,7 @@ from doctor.plots import outcome, picture
 from doctor.report import Check, Finding, Outcome, Report
 from doctor.rules import RULES, Rule
 from doctor.sandbox import LONGEST, Interventions
-from doctor.watch import Watch
+from doctor.watch import FIRST, Watch
 
 ADVERSARIAL = "Another network's loss goes through this model, as in a GAN: whether it learns cannot be told."
 MISSING = 0.25  # of what a model that learns gets wrong, that an experiment has to win
@@ -62,7 +62,16 @@ class Doctor(contextlib.AbstractContextManager):
                 warnings.simplefilter("ignore")  # the loop has had its own
                 return diagnose(Evidence(self.watch, probe, test), errors)
         except NotRun as reason:
-            return Report([], [Check(cause, Outcome.SKIPPED, str(reason)) for cause in CAUSES], "", errors)
+            skipped = [Check(cause, Outcome.SKIPPED, str(reason)) for cause in CAUSES]
+            return Report(missing_backward(self.watch.count), skipped, "", errors)
+
+
+def missing_backward(count) -> list[Finding]:
+    """Return a finding where there were passes and steps, and never a gradient, by whatever way."""
+    if count["passes"] and count["steps"] >= FIRST and not count["steps with gradients"] + count["backwards"]:
+        text = f"{count['steps']} steps, and backward() was never called: the optimizer has had no gradient"
+        return [Finding("no-optimizer-step", "", 0, text, certain=True)]
+    return []
 
 
 @contextlib.contextmanager

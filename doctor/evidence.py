@@ -322,14 +322,15 @@ class Evidence:
 
 
 def depends(model: Callable, inputs: Tensor, outputs: Tensor, dim: int) -> float:
-    """Return how far, relative to its size, the first entry of a dimension changes where the others are all alike."""
-    order = torch.zeros(inputs.shape[dim], dtype=torch.long)
-    order[1:] = len(order) - 1  # the farthest, as a view joins neighbors
-    first = outputs.select(dim, 0)
-    size = first.float().norm().clamp(min=1e-12)
-    return (
-        (model(inputs.index_select(dim, order.to(inputs.device))).select(dim, 0) - first).float().norm() / size
-    ).item()
+    """Return how far, relative to its size, an end of a dimension changes where all others are like the other end."""
+    changes, last = [], inputs.shape[dim] - 1
+    for end in (0, last):  # what runs over samples as over time depends on those before alone
+        order = torch.full((last + 1,), last - end)
+        order[end] = end
+        own = outputs.select(dim, end).float()
+        other = model(inputs.index_select(dim, order.to(inputs.device))).select(dim, end)
+        changes.append(((other - own).norm() / own.norm().clamp(min=1e-12)).item())
+    return max(changes)
 
 
 def total_norm(norms: Iterable[float]) -> float:

@@ -16,6 +16,8 @@ def misuse(name: str, inputs, targets) -> str:
         return ""
     if name in TARGETS_LAST and requires_grad(targets) and not requires_grad(inputs):
         return f"{name} gets the targets first and the outputs second"
+    if name == "cross_entropy" and inputs.ndim > 1 and inputs.shape[1] == 1:
+        return "cross_entropy gets a single class, whose softmax is 1 whatever the output is"
     x = inputs.float()
     if name in LOG_PROBABILITIES and x.ndim > 1:
         off = (x.exp().sum(min(LOG_PROBABILITIES[name], x.ndim - 1)) - 1).abs().median()

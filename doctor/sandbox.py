@@ -23,6 +23,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy
 from doctor.baseline import loss_of_constant
 from doctor.changes import Change, Functions
 from doctor.measure import are_classes, by_class, class_labels, update_ratio
+from doctor.optimizers import parameters_of
 
 LOADED = 10_000  # samples taken from a DataLoader
 SAMPLES = 300  # on which distributions are measured: a share is then known to 3 points
@@ -363,7 +364,7 @@ class Interventions:
 
 def train_all(model: nn.Module, optimizer, rate: float) -> None:
     """Let the optimizer train all parameters of the model."""
-    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    known = {id(p) for p in parameters_of(optimizer)}
     for group in optimizer.param_groups:
         group["lr"] = rate
     if left_out := [p for p in model.parameters() if id(p) not in known]:

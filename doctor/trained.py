@@ -11,8 +11,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from doctor.calls import Hook
 from doctor.diagnose import Doctor
+from doctor.optimizers import unwrapped
 from doctor.report import Report
-from doctor.watch import unwrapped
 
 
 class TrainedModels:

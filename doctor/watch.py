@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from doctor.calls import BACKWARD, LONGER, LOSSES, TENSOR_BACKWARD, Hook
+from doctor.evaluations import Evaluations
 from doctor.graph import leaves, squashed_twice
 from doctor.losses import misuse
 from doctor.measure import by_class, class_labels, norms, requires_grad, some
+from doctor.optimizers import parameters_of, unwrapped
 from doctor.records import (
     Kept,
     Pass,
@@ -77,8 +79,7 @@ class Watch:
         self.softmax_over_batch = self.softmax_of_one = ""  # the layer before such a softmax
         self.misuse = ""  # of a loss function of torch
         self.squashed: tuple[str, str] | None = None  # twice: a softmax or sigmoid, and what comes right behind it
-        self.evaluated: list[int] = []  # sizes of batches of evaluations in training mode
-        self._sums = Sums()
+        self.evaluations, self._sums = Evaluations(), Sums()
         self.first_inputs = self.first_targets = None  # of the first pass
         self.kept: deque[Kept] = deque()  # samples of the last watched passes
         self._passes: list[Pass] = []
@@ -149,6 +150,7 @@ class Watch:
 
     def _end_pass(self) -> None:
         self._sums.leave()
+        self.evaluations.leave()
         if self._pass is None:
             return
         if self._recorder is not None:
@@ -175,15 +177,13 @@ class Watch:
 
     @_safely
     def _before_forward(self, module, args, kwargs):
+        self._sums.leave()
+        self.evaluations.leave()
         if not torch.is_grad_enabled():
-            kind = "evaluations in training mode" if module.training else "evaluations"
-            self.count[kind] += 1
-            self.first_step.setdefault(kind, self.count["steps"])
-            if module.training and args and isinstance(args[0], Tensor) and args[0].ndim:
-                self.evaluated.append(len(args[0]))
+            self._note("evaluations in training mode" if module.training else "evaluations")
+            self.evaluations.take(module.training, args)
             return
         self.count["passes"] += 1
-        self._sums.leave()
         if not self._due():
             return
         last = self._pass
@@ -202,8 +202,14 @@ class Watch:
                 self._inputs = some(args[0])
         self._recorder.__enter__()
 
+    def _note(self, kind: str) -> None:
+        self.count[kind] += 1
+        self.first_step.setdefault(kind, self.count["steps"])
+
     @_safely
     def _after_forward(self, module, args, outputs):
+        if not torch.is_grad_enabled():
+            self.evaluations.listen_to(outputs)
         if self._recorder is None:
             return
         recorder, self._recorder = self._recorder, None
@@ -221,7 +227,7 @@ class Watch:
         self.errors.update(recorder.errors)
         earlier = [place for place in self._earlier.places if place.kind == "input"] if self._earlier else []
         self._pass.places = recorder.places[:1] + earlier[:EARLIER] + recorder.places[1:]
-        self._sums.begin(outputs)
+        self._sums.begin_with(outputs)
 
     @_safely
     def _after_state_dict(self, *_):
@@ -232,8 +238,7 @@ class Watch:
         """Note that what is loaded is what was taken before other steps, and has been trained on."""
         own = [p.data_ptr() == state[name].data_ptr() for name, p in self.parameters.items() if name in state]
         if own and all(own) and self.count["steps"] > self._taken:
-            self.count["weights loaded into themselves"] += 1
-            self.first_step.setdefault("weights loaded into themselves", self.count["steps"])
+            self._note("weights loaded into themselves")
 
     def _watched(self, loss_fn):
         @functools.wraps(loss_fn)
@@ -368,12 +373,14 @@ class Watch:
 
     def _given_gradients(self) -> dict[str, Tensor]:
         """Return the gradients that the optimizer is to use."""
-        given = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        given = {id(p) for p in parameters_of(self.optimizer)}
         return {name: p.grad for name, p in self.parameters.items() if p.grad is not None and id(p) in given}
 
     @_safely
     def _before_step(self, optimizer, args, kwargs):
         self._stepping = True
+        if self.count["steps"] < FIRST:
+            self.count["steps with gradients"] += any(p.grad is not None for p in parameters_of(optimizer))
         by_closure = self._batches_since_step == 0 and (self._pass is None or self._pass.left is None)
         if self._pass is not None or (by_closure and self._due()):  # passes of a closure are still to come
             self._before = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -388,11 +395,3 @@ class Watch:
             self._note_updates(self._at_step, norms(changes))
         self._before = {}
         self._end_pass()
-
-
-def unwrapped(optimizer) -> torch.optim.Optimizer:
-    """Return the optimizer within an object that passes steps on, or the object; raises TypeError where it is none."""
-    for candidate in (*getattr(optimizer, "__dict__", {}).values(), optimizer):
-        if isinstance(candidate, torch.optim.Optimizer):
-            return candidate
-    raise TypeError(f"{type(optimizer).__name__} is no optimizer, and holds none: give one of torch.optim.")

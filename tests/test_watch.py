@@ -168,7 +168,7 @@ def test_numbers_of_a_pass():
     assert place.std == pytest.approx(x.std(correction=0).item())
     assert place.variation == pytest.approx((x.var(0, correction=0).mean().sqrt() / rms).item())
     assert watch.labels == {c: 2 * n for c, n in enumerate(Y.bincount().tolist())}
-    assert watch.count == {"passes": 6, "losses": 6, "backwards": 6, "steps": 6}
+    assert watch.count == {"passes": 6, "losses": 6, "backwards": 6, "steps": 6, "steps with gradients": FIRST}
 
 
 def plain_losses():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from doctor.changes import Change
 from doctor.evidence import Evidence, Symptom
-from doctor.rules import data, loop, loss, network, optimizer, weights
+from doctor.rules import data, evaluation, loop, loss, network, optimizer, weights
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ RULES = (
     Rule("module-not-registered", loop.module_not_registered),
     Rule("parameters-not-in-optimizer", loop.parameters_not_in_optimizer, ALL_TRAINED),
     Rule("layer-frozen", loop.layer_frozen, ALL_TRAINED),
+    Rule("layer-not-frozen", loop.layer_not_frozen),
     Rule("left-in-eval-mode", loop.left_in_eval_mode, (Change(),)),
-    Rule("not-in-eval-mode", loop.not_in_eval_mode),
+    Rule("not-in-eval-mode", evaluation.not_in_eval_mode),
     Rule("weights-not-copied", loop.weights_not_copied),
     Rule("loss-sign", loss.loss_sign),
     Rule("shape-broadcast", loss.shape_broadcast),
@@ -80,16 +81,16 @@ RULES = (
     Rule("clip-too-tight", optimizer.clip_too_tight, (Change(),)),
     Rule("schedule-collapsed", optimizer.schedule_collapsed, (Change(schedule="highest"),)),
     Rule("over-regularized", optimizer.over_regularized, (Change(decay=0.0), Change())),
-    Rule("dead-relu", network.dead_relu, (Change(),)),
     Rule("lr-too-high", optimizer.lr_too_high, (Change(rate=0.1), Change(rate=0.01), Change(rate=0.001))),
+    Rule("dead-relu", network.dead_relu, (Change(),)),
     Rule("lr-too-low", optimizer.lr_too_low, (Change(rate=10.0), Change(rate=100.0), Change(rate=1000.0))),
     Rule("noisy-inputs", data.noisy_inputs, (Change(inputs="smoothed"),), probe=True),
     Rule("repeated-samples", data.repeated_samples, (Change(),), probe=True),
-    Rule("train-test-mismatch", data.train_test_mismatch, unless=UNLIKE, probe=True),
+    Rule("train-test-mismatch", evaluation.train_test_mismatch, unless=UNLIKE, probe=True),
     Rule("target-leak", data.target_leak, probe=True),
     Rule("labels-shuffled", data.labels_shuffled, unless=("constant-inputs", "noisy-inputs"), probe=True),
     Rule("data-mispaired", data.data_mispaired, unless=("constant-inputs", "noisy-inputs"), probe=True),
     Rule("label-noise", data.label_noise, unless=("noisy-inputs", "repeated-samples"), probe=True),
-    Rule("metric-wrong", data.metric_wrong, probe=True),
+    Rule("metric-wrong", evaluation.metric_wrong, probe=True),
     Rule("nan", network.not_a_number),
 )

@@ -223,21 +223,6 @@ def roughness(images: Tensor) -> float:
     return (difference / (math.sqrt(2) * images.std().clamp(min=1e-30))).item()
 
 
-def train_test_mismatch(evidence: Evidence) -> Symptom | None:
-    """Test data have other moments, or what a training learns from a part of the training data hardly holds there."""
-    trials, labels = evidence.experiments(test=True), class_labels(evidence.test.targets)
-    if other_shares(trials.train, evidence.test):
-        raise NotRun("Classes have other shares in the test data.")
-    means = (f"{part.float().mean():.3g}" for part in (trials.train.inputs, evidence.test.inputs))
-    if is_float(evidence.test.inputs) and fires(checks.train_test_moments(Data(*trials.train[:2], *evidence.test[:2]))):
-        return worse_on_test(evidence, f"training and test inputs have means {' and '.join(means)}", GAIN)
-    chance = 0.0 if labels is None else 1 / len(labels.unique())
-    own, other = (trials.score(REFERENCE, recall=True, on=data) for data in (trials.held, evidence.test))
-    if own > chance + 0.2 and other < chance + 0.6 * (own - chance):
-        text = f"a training on a part of the probe scores {own:.2f} on the rest of it, {other:.2f} on test data"
-        return worse_on_test(evidence, f"{text}; their inputs have means {' and '.join(means)}")
-
-
 def labels_shuffled(evidence: Evidence) -> Symptom | None:
     """Neighbors' labels tell nothing, and a training learns from them no more than from permuted ones."""
     trials, labels = evidence.experiments(), evidence.class_counts
@@ -289,9 +274,3 @@ def agreement(data: Data, queries: Data, k: int = 10) -> float:
     distances = torch.cdist(queries.inputs.flatten(1).float(), data.inputs.flatten(1).float())
     nearest = labels[distances.topk(min(k, len(labels)), largest=False).indices]
     return (nearest.mode(1).values == wanted).float().mean().item()
-
-
-def metric_wrong(evidence: Evidence) -> Symptom | None:
-    """The metric is not seen: it says what the program's own should say."""
-    own = evidence.experiments().score(None)
-    raise NotRun(f"Your metric is not watched: on the probe the model scores {own:.2f}, and yours should say so.")

@@ -2,16 +2,14 @@
 
 from collections.abc import Container
 from itertools import pairwise
-from statistics import median
 
 from torch import nn
 
 from doctor.evidence import GAIN, LOSS, MEANT, PATIENCE, Evidence, NotRun, Symptom, often
 from doctor.measure import as_drawn
+from doctor.optimizers import parameters_of
 from doctor.records import Pass, layer_of
 from doctor.watch import FIRST
-
-WORSE = 0.03  # of the score: less may be chance
 
 
 def gradients_not_zeroed(evidence: Evidence) -> Symptom | None:
@@ -66,7 +64,7 @@ def untrained(evidence: Evidence, layers: list[str]) -> bool:
 
 def parameters_not_in_optimizer(evidence: Evidence) -> Symptom | None:
     parameters, now = evidence.watch.parameters, dict(evidence.model.named_parameters())
-    known = {id(p) for group in evidence.watch.optimizer.param_groups for p in group["params"]}
+    known = {id(p) for p in parameters_of(evidence.watch.optimizer)}
     replaced = [n for n, p in parameters.items() if id(p) in known and n in now and id(now[n]) not in known]
     if replaced:
         text = f"{len(replaced)} of {len(parameters)} parameters have been replaced, such as {replaced[0]}"
@@ -94,12 +92,21 @@ def layer_frozen(evidence: Evidence) -> Symptom | None:
     if layers:
         text = f"{layers[-1]} does not learn: {frozen[layers[-1]]}"
         text += f"; nor do {len(layers) - 1} other layers" if layers[1:] else ""
-        return Symptom(text, 0, layers[-1], needs=gain_needed(evidence, layers))
+        certain = layers[-1:] == evidence.used[-1:] and untrained(evidence, layers[-1:])  # nobody means the last one
+        return Symptom(text, 0, layers[-1], certain=certain, needs=gain_needed(evidence, layers))
 
 
 def frozen_embeddings(model: nn.Module) -> list[str]:
     kinds = nn.Embedding, nn.EmbeddingBag
     return [name for name, m in model.named_modules() if isinstance(m, kinds) and not m.weight.requires_grad]
+
+
+def layer_not_frozen(evidence: Evidence) -> Symptom | None:
+    """A module has got an attribute requires_grad, which freezes nothing."""
+    for name, module in evidence.model.named_modules():
+        if vars(module).get("requires_grad") is False and any(p.requires_grad for p in module.parameters()):
+            layer = name or type(module).__name__
+            return Symptom(f"{layer}.requires_grad = False is on the module, and its weights learn on", 0, name, True)
 
 
 def graph_cut(evidence: Evidence) -> Symptom | None:
@@ -126,7 +133,7 @@ def graph_cut(evidence: Evidence) -> Symptom | None:
 
 def module_not_registered(evidence: Evidence) -> Symptom | None:
     """Parameters that the forward pass uses, and that are neither the model's nor trained by anyone."""
-    known = {id(p) for group in evidence.watch.optimizer.param_groups for p in group["params"]}
+    known = {id(p) for p in parameters_of(evidence.watch.optimizer)}
     strangers = [(p, version) for p, version in evidence.watch.strangers if id(p) not in known]
     if strangers:
         shape = tuple(strangers[0][0].shape)
@@ -157,23 +164,3 @@ def left_in_eval_mode(evidence: Evidence) -> Symptom | None:
     if often(not p.training for p in steps):
         text = f"{len(evaluating) / len(steps):.0%} of the training passes are in evaluation mode"
         return Symptom(text, evaluating[0].step, layer)
-
-
-def not_in_eval_mode(evidence: Evidence) -> Symptom | None:
-    """Evaluations in training mode, or with dropout that knows no mode: it counts where it costs accuracy."""
-    won = evidence.interventions.won_by_averaging() if evidence.interventions else 0.0
-    if won > WORSE:
-        text = (
-            f"outputs are random in evaluation mode, too: the mean of several passes scores {100 * won:.0f} points more"
-        )
-        return Symptom(text, 0, certain=True)
-    number = evidence.count["evaluations in training mode"]
-    if not number:
-        return None
-    layer, text = behaves_differently(evidence), f"{number} passes without gradients were in training mode"
-    worse, sizes = 0.0, evidence.watch.evaluated
-    if evidence.interventions:
-        trials, size = evidence.interventions, int(median(sizes)) if sizes else None
-        worse = trials.score(None) - trials.score(None, training=True, size=size)
-        text += f", in which the model scores {100 * worse:.0f} points less"
-    return Symptom(text, evidence.watch.first_step["evaluations in training mode"], layer, certain=worse > WORSE)

@@ -106,9 +106,10 @@ def activation_on_output(evidence: Evidence) -> Symptom | None:
         outside = ((targets < low - 0.01) | (targets > high + 0.01)).float().mean().item()
         if outside > 0.02:
             text = f"{outside:.0%} of the targets are outside of what {ending[0]} gives"
-            return Symptom(text, 0, evidence.used[-1], needs=GAIN)
+            return Symptom(text, 0, evidence.used[-1], certain=ending[0] in RANGES and outside > MANY, needs=GAIN)
 
 
+MANY = 0.3  # of the targets, that nobody puts out of reach
 # What activation functions can give, by the names of their torch functions.
 RANGES = {"sigmoid": (0, 1), "hardsigmoid": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1), "hardtanh": (-1, 1)}
 RECTIFIED = ("relu", "clamp", "clamp_min", "clip")
@@ -246,5 +247,6 @@ def loss_summed(evidence: Evidence) -> Symptom | None:
         return Symptom(f"the losses of up to {max(added)} batches are added up before a step, and not divided", 0)
     outputs, labels = evidence.made_up
     single = evidence.loss_of(outputs, labels)
-    if close(evidence.loss_of(torch.cat([outputs, outputs]), torch.cat([labels, labels])), 2 * single):
+    double = evidence.loss_of(torch.cat([outputs, outputs]), torch.cat([labels, labels]))
+    if math.isfinite(single) and close(double, 2 * single):
         return Symptom("the loss is a sum over the batch", 0)

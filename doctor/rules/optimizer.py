@@ -1,5 +1,6 @@
 """What the optimizer does: the length of its steps, clipping, and the decay of weights."""
 
+import math
 from statistics import fmean, median
 
 from doctor.evidence import FASTER, LOSS, MEANT, Evidence, NotRun, Symptom, often, total_norm
@@ -48,6 +49,8 @@ def weight_norm(p: Pass) -> float:
 
 def lr_too_high(evidence: Evidence) -> Symptom | None:
     ratios, losses = evidence.step_ratios, [p.loss for p in evidence.passes_with(lambda p: p.loss, LOSS)]
+    if not math.isfinite(losses[0]):
+        return None  # before the first step
     high = often(ratio > LARGE_STEP for ratio in ratios)
     rises = max(losses) > 2 * losses[0] or (len(losses) > FIRST and fmean(losses[-FIRST:]) >= losses[0])
     if max(ratios, default=0.0) > SHORT and (high or rises):
