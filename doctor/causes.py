@@ -124,6 +124,9 @@ inputs-not-scaled: Inputs are far from mean 0 and std 1, such as pixels from 0 t
 targets-not-scaled: Targets are so large, or so far from 0, that the outputs do not get there.
     Subtract the mean of the training targets and divide by their std; undo it for predictions.
     > targets = (targets - train_targets.mean()) / train_targets.std()
+axes-scrambled: Axes of the inputs were split anew by view or reshape where they should be swapped.
+    Swap axes with permute or transpose; view and reshape only split and join neighbors.
+    > images = images.permute(0, 3, 1, 2)
 inputs-drift: What the model gets changes from epoch to epoch, as where data are normalized in place each time.
     Prepare the data once, or on a copy: x = x - mean in place of x -= mean.
     > inputs = inputs - mean

@@ -131,8 +131,10 @@ class Evidence:
             return "the loss is not finite"
         if not losses or self.adversarial or max(self.count["steps"], self.count["backwards"]) < PATIENCE:
             return ""
-        found = []  # where two judge, such as a loss that wants something else than logits: only if both find it
-        for judge in () if often(p.blended for p in self.passes) else (self._as_guessing, self._as_constant):
+        found = []  # where several judge, such as a loss that wants something else than logits: only if all find it
+        for judge in (
+            () if often(p.blended for p in self.passes) else (self._as_guessing, self._as_constant, self._as_same)
+        ):
             with contextlib.suppress(NotRun):
                 found.append(judge())
                 if not found[-1]:
@@ -172,6 +174,14 @@ class Evidence:
         if own < constant - LEARNED * abs(constant) or constant + abs(constant) / 2 < own < first / 2:
             return ""
         return f"the loss is {own:.3g}, that of the best constant prediction {constant:.3g}"
+
+    def _as_same(self) -> str:
+        """Judge where the loss takes further arguments, as of a VAE: do outputs differ from sample to sample?"""
+        kept = self.watch.kept[-1] if self.watch.kept else None
+        if not kept or not kept.others or not is_float(kept.targets) or kept.outputs.numel() != kept.targets.numel():
+            raise NotRun("It judges losses of outputs, targets and more.")
+        spread, wanted = ((part - part.mean(0)).norm().item() for part in (kept.outputs.float(), kept.targets.float()))
+        return "" if spread > LEARNED * wanted else "outputs hardly differ from sample to sample"
 
     @cached_property
     def pairs(self) -> list[tuple[Tensor, Tensor]]:

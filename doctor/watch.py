@@ -218,7 +218,7 @@ class Watch:
             self._note_parameters()
         elif self._pass.number < FIRST:
             self.strangers += [(p, p._version) for p in recorder.strangers.values()]
-        if isinstance(outputs, Tensor):
+        if isinstance(outputs, Tensor) and outputs.ndim:  # else a loss
             recorder.add("output", "output", outputs)
             self.ending = recorder.ending(outputs)
         self.softmax_over_batch = self.softmax_over_batch or recorder.softmax_over_batch

@@ -133,6 +133,13 @@ def frozen(model, *layers) -> nn.Module:
     return model
 
 
+def colored(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images whose axes (H, W, C) became (C, H, W) by view."""
+    x, y = images(300, seed)
+    x = x * torch.tensor([1.0, -1.0, 0.5]).view(3, 1, 1)
+    return x.permute(0, 2, 3, 1).reshape(x.shape), y
+
+
 def marked(model) -> nn.Module:
     """Freeze a layer as does not work."""
     model[1].requires_grad = False
@@ -333,6 +340,9 @@ BROKEN = {
     "no-nonlinearity": lambda: Run(mlp(nn.Identity)),
     "dropout-too-high": lambda: Run(mlp(dropout=0.95)),
     "inputs-not-scaled": lambda: changed(Run(), inputs=lambda x: 255 * x),
+    "axes-scrambled": lambda: Run(
+        nn.Sequential(nn.Flatten(), nn.LazyLinear(CLASSES)), train=colored(1), test=colored(2)
+    ),
     "noisy-inputs": lambda: changed(Run(), inputs=noise),
     "constant-inputs": lambda: changed(Run(), inputs=torch.zeros_like),
     "train-test-mismatch": lambda: Run(test=(2 - images(300, 2)[0], images(300, 2)[1])),

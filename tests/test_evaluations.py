@@ -1,4 +1,4 @@
-"""What the doctor hears of evaluations: a metric that cannot be meant, inputs prepared otherwise; a missing backward."""
+"""What the doctor hears of evaluations: a metric that cannot be meant, other inputs; and a missing backward()."""
 
 import pytest
 import torch
@@ -110,3 +110,27 @@ def test_samples_that_depend_on_those_before_are_mixed():
             doctor.loss_fn(model(inputs), CLASSES[:100]).backward()
             optimizer.step()
     assert causes(doctor) == ["samples-mixed"]
+
+
+def test_averages_of_batch_norm_that_never_moved_are_found():
+    model = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with Doctor(model, nn.CrossEntropyLoss(), optimizer) as doctor:
+        for _ in range(110):
+            model.train()
+            model[1].eval()
+            optimizer.zero_grad()
+            doctor.loss_fn(model(INPUTS[:50]), CLASSES[:50]).backward()
+            optimizer.step()
+    assert causes(doctor) == ["batchnorm-stats-stale"]
+
+
+def test_a_second_optimizer_is_no_missing_step():
+    model, loss_fn = nn.Linear(8, 3), nn.CrossEntropyLoss()
+    with Doctor(model, loss_fn, torch.optim.SGD(model.parameters(), 0.1)) as doctor:
+        for _ in range(110):
+            optimizer = torch.optim.SGD(model.parameters(), 0.1)
+            optimizer.zero_grad()
+            doctor.loss_fn(model(INPUTS[:50]), CLASSES[:50]).backward()
+            optimizer.step()
+    assert causes(doctor) == []

@@ -32,7 +32,7 @@ OUTPUTS = ("sigmoid-before-loss", "softmax-before-loss")
 SOUND_WEIGHTS, ALL_TRAINED, FREE = (Change(weights="sound"),), (Change(trained="all"),), (Change(outputs="free"),)
 # By which unseen data differ, too.
 UNLIKE = ("noisy-inputs", "repeated-samples", "target-leak", "samples-mixed", "inputs-not-scaled")
-OTHER_STATISTICS = ("batchnorm-small-batch", "samples-mixed")
+OTHER_STATISTICS = ("batchnorm-small-batch", "samples-mixed", "left-in-eval-mode")
 DROWNING = ("schedule-collapsed", "padding-not-masked")  # by which one class comes too often, too
 RELU, NORMALIZED, RESCALED = (Change(activations=kind) for kind in ("relu", "normalized", "rescaled"))
 
@@ -63,6 +63,7 @@ RULES = (
     Rule("class-weights-wrong", loss.class_weights_wrong, (Change(loss="cross entropy"),), recall=True),
     Rule("class-imbalance", data.class_imbalance, (Change(samples="balanced"),), DROWNING, recall=True),
     Rule("symmetric-init", weights.symmetric_init),
+    Rule("axes-scrambled", data.axes_scrambled),
     Rule("inputs-drift", data.inputs_drift, (Change(),)),
     Rule("inputs-not-scaled", data.inputs_not_scaled, (Change(inputs="scaled"),)),
     Rule("targets-not-scaled", data.targets_not_scaled, (Change(targets="scaled"),)),

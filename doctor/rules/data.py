@@ -53,6 +53,8 @@ def share_by_chance(counts: np.ndarray, batches: int) -> float:
 def class_imbalance(evidence: Evidence) -> Symptom | None:
     labels = evidence.class_counts
     total = sum(labels.values())
+    if total >= 500 and len(labels) == 1 and evidence.width > 1:
+        return Symptom(f"all {total} labels are {next(iter(labels))}", 0, certain=True)
     if total >= 500 and max(labels.values()) > max(10 * min(labels.values()), DROWNS * total):
         most = max(labels, key=labels.get)
         guessed = fmean(p.guess_share for p in evidence.passes_with(lambda p: p.guess_share, CLASSES)[-FIRST:])
@@ -92,6 +94,21 @@ def targets_not_scaled(evidence: Evidence) -> Symptom | None:
     mean, std = targets.mean().item(), targets.std().item()
     if std > 30 or 0 < std < 0.01 or abs(mean) > max(30.0, 10 * std):
         return Symptom(f"targets have mean {mean:.3g} and std {std:.3g}", 0)
+
+
+def axes_scrambled(evidence: Evidence) -> Symptom | None:
+    """Images (N, C, H, W) are smoother where their numbers are taken for (N, H, W, C)."""
+    images = evidence.watch.first_inputs
+    if images is None or images.ndim != 4 or images.shape[1] not in (3, 4):
+        raise NotRun("It judges color images.")
+    n, c, h, w = images.shape
+    given, swapped = (roughness(x) for x in (images, images.reshape(n, h, w, c).permute(0, 3, 1, 2)))
+    if given > ROUGHER * swapped:
+        text = f"neighboring pixels differ by {given:.2g} of what independent ones do, with the last axis for colors by"
+        return Symptom(f"{text} {swapped:.2g}", 0, certain=True)
+
+
+ROUGHER = 1.15  # photographs are half as rough, and noise as rough
 
 
 def inputs_drift(evidence: Evidence) -> Symptom | None:
@@ -193,7 +210,7 @@ def sees_next(evidence: Evidence) -> bool:
         with undisturbed(), torch.no_grad():  # each with the same random numbers
             outputs = copies(evidence.model)[0].eval()(x)
         found.append(outputs[0] if isinstance(outputs, tuple) else outputs)
-    first, second = found
+    first, second = (o.movedim(1, -1) if o.ndim == 3 and o.shape[1] != inputs.shape[1] else o for o in found)
     return first.shape[:2] == inputs.shape[:2] and not torch.allclose(first[:, :-1], second[:, :-1], 1e-3, 1e-4)
 
 

@@ -30,7 +30,8 @@ def no_optimizer_step(evidence: Evidence) -> Symptom | None:
     waiting = [p for p in evidence.passes if p.waiting]
     if often(p.left == 0 for p in waiting):
         return Symptom("gradients are cleared, and no step has used them", waiting[0].step, certain=True)
-    if evidence.steps == 0 and evidence.count["losses"] >= PATIENCE:
+    moved = any(len(sizes) > 1 for sizes in evidence.sizes.values())  # by another optimizer
+    if evidence.steps == 0 and evidence.count["losses"] >= PATIENCE and not moved:
         return Symptom(f"{evidence.count['losses']} losses and no step", 0, certain=True)
     if not evidence.trained:
         raise NotRun("The optimizer has no parameter of the model.")

@@ -80,6 +80,9 @@ def batchnorm_stats_stale(evidence: Evidence) -> Symptom | None:
     norms = [name for name, m in evidence.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         raise NotRun("The model has no batch norm.")
+    for name, m in evidence.model.named_modules():
+        if name in norms and m.running_mean is not None and not m.running_mean.any() and evidence.steps >= PATIENCE:
+            return Symptom(f"the running averages of {name} are those of the beginning", 0, name, certain=True)
     trials = evidence.experiments()
     own, by_batch = trials.score(None), trials.score(None, training=True)
     if by_batch > own + STALE:
