@@ -4,12 +4,13 @@ Source: https://github.com/VinhLoiIT/signet-pytorch/issues/2
 Cause: the loss pulls pairs with y = 0 together and pushes those with y = 1 apart, while the data set labels two genuine
 signatures with 1 and a genuine and a forged one with 0.
 Fix: swap y and 1 - y in the loss.
+New cause: labels-swapped: the loss takes the labels to mean the opposite of what the data set means by them.
 """
 
 import torch
 from torch import nn
 
-TRUTH = ("loss-sign", "wrong-loss")
+TRUTH = ("loss-sign", "wrong-loss", "labels-swapped")
 H, W = 24, 36
 
 
