@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-TRUTH = ("schedule-collapsed",)
+TRUTH = ("schedule-collapsed", "lr-too-low")
 SIDE, PER_IMAGE, BATCH = 24, 11, 44
 
 
