@@ -1,5 +1,5 @@
-"""FixMatch (Sohn et al. 2020): 200 labeled digits and 4000 without labels, whose confident predictions on weakly changed
-pictures are what strongly changed pictures shall give.
+"""FixMatch (Sohn et al. 2020): 200 labeled digits and 4000 without labels, whose confident predictions on weakly
+changed pictures are what strongly changed pictures shall give.
 
 A careless tool could take targets made by argmax for a cut graph, or a second loss that starts at 0 for a dead one.
 """

@@ -77,4 +77,5 @@ def run(fixed: bool, watch, seed: int = 0) -> dict:
             with torch.inference_mode():
                 predicted = torch.cat([model(part) for part in tx.split(200)]).argmax(1)
             score = (predicted == ty).float().mean().item()
-    return {"score": score, "metric": "test accuracy", "doctor": doctor, "probe": (x[:3000], y[:3000]), "test": (tx, ty)}
+    probe = (x[:3000], y[:3000])
+    return {"score": score, "metric": "test accuracy", "doctor": doctor, "probe": probe, "test": (tx, ty)}
