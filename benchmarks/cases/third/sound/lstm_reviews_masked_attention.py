@@ -11,7 +11,7 @@ VOCAB, CLASSES = 400, 3
 
 
 def write_reviews(n):
-    """Words 1-60 praise and 61-120 blame, the last half of a text counts double; bad, so-so and good are the labels."""
+    """Words 1-60 praise and 61-120 blame, the others are neutral; bad, so-so and good are the labels."""
     texts, labels = [], []
     while len(texts) < n:
         length = int(torch.randint(8, 36, ()))
@@ -20,8 +20,7 @@ def write_reviews(n):
         words = torch.randint(121, VOCAB, (length,))
         words = torch.where(chance < 0.2 + 0.2 * lean.clamp(-1, 1), torch.randint(1, 61, (length,)), words)
         words = torch.where(chance > 0.8 + 0.2 * lean.clamp(-1, 1), torch.randint(61, 121, (length,)), words)
-        weight = 1 + (torch.arange(length) >= length // 2).float()
-        tone = (weight * ((words <= 60).float() - ((words > 60) & (words <= 120)).float())).sum() / length
+        tone = (words <= 60).float().mean() - ((words > 60) & (words <= 120)).float().mean()
         texts.append(words)
         labels.append(0 if tone < -0.1 else 2 if tone > 0.1 else 1)
     return texts, torch.tensor(labels)
@@ -55,7 +54,7 @@ def run(fixed: bool, watch, seed: int = 0) -> dict:
     x, tx = pad_sequence(texts, batch_first=True), pad_sequence(test_texts, batch_first=True)
 
     model = AttentionLSTM()
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=8e-3)
     with watch(model, nn.CrossEntropyLoss(), optimizer) as doctor:
         for _epoch in range(7):
             model.train()
