@@ -56,7 +56,7 @@ def run(fixed: bool, watch, seed: int = 0) -> dict:
     mood_loss, group_loss = nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss()
     heads = [*model.mood.parameters(), *model.group.parameters()]
     optimizer = torch.optim.Adam(
-        [{"params": model.features.parameters(), "lr": 1e-3}, {"params": heads, "lr": 3e-3}], weight_decay=1e-4
+        [{"params": model.features.parameters(), "lr": 1e-3}, {"params": heads, "lr": 3e-3}], betas=(0.5, 0.999)
     )
     epochs, size, step = 15, 64, 0
     total = epochs * len(x) / size
