@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 HERE = Path(__file__).parent
-KINDS, SETS = ("real", "sound"), ("development", "held-out", "second")
+KINDS, WHOLE = ("real", "sound"), ("second", "third")  # sets that were written later, and held out as a whole
+SETS = ("development", "held-out", *WHOLE)
 
 
 def is_for_development(name: str) -> bool:
@@ -18,8 +19,10 @@ def is_for_development(name: str) -> bool:
 
 def names(kind: str, part: str) -> list[str]:
     """Return the names of a kind, "real" or "sound", that belong to a part, one of SETS."""
-    found = sorted(path.stem for path in (HERE / ("second" if part == "second" else "") / kind).glob("[a-z]*.py"))
-    return [name for name in found if part in ("second", "development" if is_for_development(name) else "held-out")]
+    if part in WHOLE:
+        return sorted(path.stem for path in (HERE / part / kind).glob("[a-z]*.py"))
+    found = sorted(path.stem for path in (HERE / kind).glob("[a-z]*.py"))
+    return [name for name in found if is_for_development(name) == (part == "development")]
 
 
 def load(name: str) -> ModuleType:

@@ -1,6 +1,6 @@
 """Runs the doctor around cases, each in a process of its own, and keeps what it says.
 
-python -m benchmarks.cases.run FOLDER real|sound development|held-out|second|NAME ...
+python -m benchmarks.cases.run FOLDER real|sound development|held-out|second|third|NAME ...
 
 FOLDER gets NAME.json for each case; those that are there are not run again. benchmarks.real_cases reads them.
 """
