@@ -79,11 +79,11 @@ def study(name: str, trial, configs, seeds, version: int = 1, keep: bool = False
 
 
 def recheck_difference() -> float:
-    """Return how far kept trials that were made again differ: the median of this process's, NaN where there are none.
+    """Return how far kept trials that were made again differ: the median of this process's, 0 where there are none.
 
     The difference of a trial is the largest of its results, each over the median size of this result in the study.
     """
-    return float(np.median(_differences)) if _differences else math.nan
+    return float(np.median(_differences or [0.0]))
 
 
 def batched(same, at_most=None):
