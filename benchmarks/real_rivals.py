@@ -1,4 +1,4 @@
-"""What packages say of the second set of real bugs and sound programs, beside the doctor: real_rivals.md.
+"""What packages say of the third set of real bugs and sound programs, beside the doctor: real_rivals.md.
 
     python -m benchmarks.real_rivals run FOLDER NAME   # one case, in a process of its own
     python -m benchmarks.real_rivals FOLDER            # what is not there, then the table
@@ -24,6 +24,9 @@ from benchmarks.real_cases import share, truth
 from benchmarks.report import write_report
 from benchmarks.rivals import PACKAGES, Package, read_meanings
 from doctor.calls import BACKWARD
+
+
+PART = "third"  # of cases.draw.SETS: the one that no rule of the doctor was made on
 
 
 class TorchAudit(Package):
@@ -140,15 +143,15 @@ def rows(results: dict[str, dict], doctor: pd.DataFrame) -> list[tuple[str, ...]
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [*names("real", "second"), *names("sound", "second")]
+    drawn = [*names("real", PART), *names("sound", PART)]
     for name in drawn:
         if not (folder / f"{name}.json").exists():
             command = [sys.executable, "-m", "benchmarks.real_rivals", "run", str(folder), name]
             subprocess.run(command, capture_output=True, check=True)
     results = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in drawn}
-    doctor = pd.read_csv(Path(__file__).with_name("real_cases_second.csv"), keep_default_na=False)
+    doctor = pd.read_csv(Path(__file__).with_name(f"real_cases_{PART}.csv"), keep_default_na=False)
     header = ("", "right cause first", "a wrong cause first", "no alarm", "sound programs with an alarm", "not watched")
-    title, note = "Real bugs, second set: the doctor beside packages", __doc__.split("\n\n", 2)[2].strip()
+    title, note = f"Real bugs, {PART} set: the doctor beside packages", __doc__.split("\n\n", 2)[2].strip()
     write_report("real_rivals", title, header, rows(results, doctor), note)
 
 
