@@ -25,7 +25,6 @@ from benchmarks.report import write_report
 from benchmarks.rivals import PACKAGES, Package, read_meanings
 from doctor.calls import BACKWARD
 
-
 PART = "third"  # of cases.draw.SETS: the one that no rule of the doctor was made on
 
 
