@@ -132,9 +132,8 @@ class Evidence:
         if not losses or self.adversarial or max(self.count["steps"], self.count["backwards"]) < PATIENCE:
             return ""
         found = []  # where several judge, such as a loss that wants something else than logits: only if all find it
-        for judge in (
-            () if often(p.blended for p in self.passes) else (self._as_guessing, self._as_constant, self._as_same)
-        ):
+        judges = () if often(p.blended for p in self.passes) else (self._as_guessing, self._as_constant, self._as_same)
+        for judge in judges:
             with contextlib.suppress(NotRun):
                 found.append(judge())
                 if not found[-1]:

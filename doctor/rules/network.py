@@ -80,8 +80,10 @@ def batchnorm_stats_stale(evidence: Evidence) -> Symptom | None:
     norms = [name for name, m in evidence.model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         raise NotRun("The model has no batch norm.")
+    used = {u.name for p in evidence.updated for u in p.updates if u.reached}
     for name, m in evidence.model.named_modules():
-        if name in norms and m.running_mean is not None and not m.running_mean.any() and evidence.steps >= PATIENCE:
+        never = name in norms and m.running_mean is not None and not m.running_mean.any()
+        if never and f"{name}.weight" in used and evidence.steps >= PATIENCE:
             return Symptom(f"the running averages of {name} are those of the beginning", 0, name, certain=True)
     trials = evidence.experiments()
     own, by_batch = trials.score(None), trials.score(None, training=True)
