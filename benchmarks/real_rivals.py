@@ -151,7 +151,7 @@ def main(folder: Path) -> None:
     doctor = pd.read_csv(Path(__file__).with_name(f"real_cases_{PART}.csv"), keep_default_na=False)
     header = ("", "right cause first", "a wrong cause first", "no alarm", "sound programs with an alarm", "not watched")
     title, note = f"Real bugs, {PART} set: the doctor beside packages", __doc__.split("\n\n", 2)[2].strip()
-    write_report("real_rivals", title, header, rows(results, doctor), note)
+    write_report("real_rivals", title, header, rows(results, doctor), note, "real_rivals FOLDER")
 
 
 if __name__ == "__main__":
