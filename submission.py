@@ -107,6 +107,8 @@ def group_faults(root: Path) -> Iterator[str]:
         yield "group.json names no group: write its number or name into it."
     if not names or not all(name.strip(".") for name in names):  # "...", as in the example
         yield "group.json has no names, or an empty one: write all of them into it."
+    if session.is_example(names):
+        yield "group.json still holds the example: write your group and all names into it."
     if joined := [name for name in names if re.search(r"[,;&/]|\b(and|und)\b", name)]:
         yield f'group.json has "{joined[0]}" as one name: write ["First Last", "First Last"].'
     if len(names) > GROUP_SIZE:

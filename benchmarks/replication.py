@@ -126,7 +126,23 @@ def write_table(records: list[dict], codes: dict[str, str]) -> str:
         numbers = len(live), holds, len(record["claims"]) - len(live), f"{minutes:.1f}", age
         rows.append(f"| {' | '.join(map(str, (*start_of(record), *numbers)))} |")
         failures += [f"- {', '.join(map(str, start_of(record)))}, {age} code: {line}" for line in what_failed(record)]
-    return HEAD + "\n".join(rows) + "\n\n## What failed\n\n" + ("\n".join(failures) or "Nothing.") + "\n"
+    parts = "\n".join(rows), "## Together", "\n".join(add_up(records)), "## What failed"
+    return HEAD + "\n\n".join((*parts, "\n".join(failures) or "Nothing.")) + "\n"
+
+
+def add_up(records: list[dict]) -> list[str]:
+    """Return a line for each offset: how many live claims held in the first run of each notebook there."""
+    firsts = {}
+    for record in records:
+        firsts.setdefault((record["seeds_from"], record.get("kept", "read")), {}).setdefault(record["notebook"], record)
+    lines = []
+    for (offset, kept), runs in sorted(firsts.items()):
+        verdicts = [c["verdict"] == "holds" for run in runs.values() for c in run["claims"].values() if is_live(c)]
+        held = f"{sum(verdicts)} of {len(verdicts)} live claims held ({sum(verdicts) / len(verdicts):.1%})"
+        lines.append(
+            f"- seeds from {offset}, kept studies {kept}, the first run of each of {len(runs)} notebooks: {held}"
+        )
+    return lines
 
 
 def start_of(record: dict) -> tuple:

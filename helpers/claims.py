@@ -13,17 +13,15 @@ def claim(text: str, value, at_least=None, at_most=None, between=None) -> None:
     """
     if (between is None) == (at_least is at_most is None):  # none, or both kinds
         raise ValueError("A claim needs a bound: at_least, at_most or both, or between=(low, high) alone.")
-    value, low, high = (None if n is None else _number(n) for n in (value, *(between or (at_least, at_most))))
-    if session.caveats:
-        verdict = f"not judged ({', '.join(session.caveats)})"
-    else:
-        inside = (low is None or value >= low) and (high is None or value <= high)  # False for NaN
-        verdict = "holds" if inside else "FAILS"
-    bounds = ("at least", low), ("at most", high)
-    bound = " and ".join(f"{which} {_short(limit)}" for which, limit in bounds if limit is not None)
-    line = f"{verdict}: {text}: {_short(value)} ({bound})"
-    _claims[text] = verdict, line
-    print(line)
+    verdict, number, bound = _judge(value, *(between or (at_least, at_most)), "holds", "FAILS")
+    _claims[text] = verdict, f"{verdict}: {text}: {number} ({bound})"
+    print(_claims[text][1])
+
+
+def expect(text: str, value, at_least=None, at_most=None) -> None:
+    """Print whether what was written down before its run came true; unlike a claim it may stay refuted."""
+    verdict, number, bound = _judge(value, at_least, at_most, "came true", "REFUTED")
+    print(f"{verdict}: {text}: {number} (expected: {bound})")
 
 
 def summary() -> None:
@@ -36,6 +34,17 @@ def summary() -> None:
     print(f"; the others are not judged ({reasons}), which speaks against none of them" if reasons else "")
     if failed:
         raise AssertionError(f"{len(failed)} of {len(_claims)} claims failed: {'; '.join(failed)}.")
+
+
+def _judge(value, low, high, inside: str, outside: str) -> tuple[str, str, str]:
+    """Return the verdict on a value, the value and its bounds, all as text."""
+    value, low, high = (None if n is None else _number(n) for n in (value, low, high))
+    verdict = inside if (low is None or value >= low) and (high is None or value <= high) else outside  # NaN: outside
+    if session.caveats:
+        verdict = f"not judged ({', '.join(session.caveats)})"
+    bounds = ("at least", low), ("at most", high)
+    bound = " and ".join(f"{which} {_short(limit)}" for which, limit in bounds if limit is not None)
+    return verdict, _short(value), bound
 
 
 def _number(value) -> float:

@@ -248,7 +248,7 @@ class _Panel:
         lines = [(self.left, y, right, y + 1) for y in self.y(ticks)] + [(self.left - 1, self.bottom, self.left, top)]
         Rectangles(self.figure, lines, [to_rgb("0.9")] * len(ticks) + [to_rgb("0.6")])
         for tick, y in zip(ticks, self.y(ticks), strict=True):
-            self.text(-3, y - self.bottom, f"{tick:.3g}", fontsize=SMALLER, ha="right", va="center", color="0.3")
+            self.text(-3, y - self.bottom, f"{tick:.4g}", fontsize=SMALLER, ha="right", va="center", color="0.3")
         self.text(0, self.height + 2, title, fontsize=SMALL)
         for value, words in (guides or {}).items():
             dots = np.arange(self.left, right, 4)

@@ -144,6 +144,11 @@ def read_group(root: Path) -> tuple[str, list[str]]:
         raise ValueError(f"group.json should read {example}{where}: write it so, in UTF-8.") from error
 
 
+def is_example(names: list[str]) -> bool:
+    """Return whether these are the names that group.json comes with."""
+    return any(name.endswith(" Example") for name in names)
+
+
 def signature(group: str, names: list[str]) -> str:
     """Return the line by which a notebook shows whose it is."""
     return f"group: {group or NOT_FILLED_IN}   names: {', '.join(names) or NOT_FILLED_IN}"
@@ -169,7 +174,8 @@ def check_uploads(folder: Path) -> None:
 def describe() -> None:
     """Print who hands this in, and the versions and hardware that the numbers below come from."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    print(f"{signature(*read_group(ROOT))}   (from group.json)")
+    group, names = read_group(ROOT)
+    print(f"{signature(group, names)}   ({'an example: write yours into' if is_example(names) else 'from'} group.json)")
     check_uploads(Path("/content"))
     print(f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} CPU cores, {gpu}")
     if QUICK:

@@ -73,7 +73,10 @@ def draw(runs: dict[str, dict], guess: float = math.log(10)) -> figures.Figure:
             _draw_histograms(ax, run[f"activation/{layer}"], run[f"activation_units_at_zero/{layer}"].values)
     for panel in ([1, 2], [3], [4], [5]):
         low, high = np.transpose([ax.get_ylim() for ax in axes[:, panel].flat])
-        plt.setp(axes[:, panel].flat, ylim=(low.min().clip(-MOST), high.max().clip(None, MOST)))
+        low, high = low.min().clip(-MOST), high.max().clip(None, MOST)
+        if panel == [4]:  # at least two powers of ten, which alone have numbers
+            low, high = 10 ** np.floor(np.log10(low)), 10 ** np.ceil(np.log10(high))
+        plt.setp(axes[:, panel].flat, ylim=(low, high))
     for i, ax in enumerate(axes.flat):
         ax.set_title(TITLES[i] if i < 6 else "", fontsize=9)
         ax.tick_params(labelsize=7.5)

@@ -53,6 +53,19 @@ def test_a_run_with_caveats_is_not_judged(monkeypatch, capsys):
     ]
 
 
+def test_what_was_expected_may_stay_refuted(monkeypatch, capsys):
+    claims.expect("it learns", 0.1, at_least=0.9)
+    claims.expect("it learns", 0.1, at_most=0.9)
+    monkeypatch.setattr(session, "caveats", ["quick run"])
+    claims.expect("it learns", float("nan"), at_most=0.9)
+    claims.summary()
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "REFUTED: it learns: 0.1 (expected: at least 0.9)",
+        "came true: it learns: 0.1 (expected: at most 0.9)",
+        "not judged (quick run): it learns: nan (expected: at most 0.9)",
+    ]
+
+
 def test_summary_counts_each_text_once_and_names_what_failed(capsys):
     claims.claim("first", 1, at_least=2)
     claims.claim("second", 1, at_least=2)

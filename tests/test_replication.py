@@ -78,6 +78,7 @@ def test_the_table_counts_live_claims_and_names_what_failed(project):
     replication.main(["03", "--offsets", "1000"])
     page = replication.TABLE.read_text()
     assert "| 03_x | 1000 | read | Python 3, torch 2 | 1 | 0 | 1 | 0.0 | present |" in page
+    assert "seeds from 1000, kept studies read, the first run of each of 1 notebooks: 0 of 1 live claims held" in page
     assert "present code: a: b, at c = 0.5: nan (at least 0.8; saved: 0.9)\n" in page
     assert "error: ValueError: no\n" in page
 

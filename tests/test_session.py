@@ -76,6 +76,9 @@ def test_describe_names_the_group_and_the_versions(monkeypatch, tmp_path, capsys
     file.write_text(json.dumps({"group": "7", "names": ["Ada", "Karl"]}))
     session.describe()
     assert capsys.readouterr().out.startswith("group: 7   names: Ada, Karl   (from group.json)\nPython 3.")
+    file.write_text(json.dumps({"group": "0", "names": ["Ada Example", "Alan Example"]}))
+    session.describe()
+    assert "Ada Example, Alan Example   (an example: write yours into group.json)\n" in capsys.readouterr().out
     file.write_text(json.dumps({"group": "", "names": []}))
     monkeypatch.setattr(session, "QUICK", True)
     session.describe()
