@@ -16,7 +16,8 @@ from doctor.measure import function_name
 class Calls:
     """Tells listeners of the calls of functions of a module, which stand in their place while there are listeners.
 
-    A listener gets the function, its positional and its named arguments, and its result; `before` the call, None.
+    A listener gets the function, its positional and its named arguments, and its result; `before` the call, None. Where
+    a function calls itself once more, as through a mode of torch functions, it is told once.
     """
 
     def __init__(self, module: ModuleType, *names: str, before: bool = False):
@@ -24,6 +25,7 @@ class Calls:
         self.plain = {name: getattr(module, name) for name in names}
         self.announced = {name: self._announced(function) for name, function in self.plain.items()}
         self.listeners: list[Callable] = []
+        self._within = False
 
     def listen(self, listener: Callable) -> None:
         self.listeners.append(listener)
@@ -43,12 +45,21 @@ class Calls:
     def _announced(self, function: Callable) -> Callable:
         @functools.wraps(function)
         def announced(*args, **kwargs):
-            result = None if self.before else function(*args, **kwargs)
+            if self._within:
+                return function(*args, **kwargs)
+            result = None if self.before else self._call(function, args, kwargs)
             for listener in list(self.listeners):
                 listener(function, args, kwargs, result)
             return function(*args, **kwargs) if self.before else result
 
         return announced
+
+    def _call(self, function: Callable, args: tuple, kwargs: dict):
+        self._within = True
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self._within = False
 
 
 exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # torch 2.6 has none

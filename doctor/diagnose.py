@@ -57,6 +57,7 @@ class Doctor(contextlib.AbstractContextManager):
         several inputs are judged without. Raises ValueError for a probe that is no such pair, or below 100 samples.
         """
         errors = tuple(self.watch.errors)
+        self.watch.pause()
         try:
             with gradients_kept(self.watch.model), unheard(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the loop has had its own

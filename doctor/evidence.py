@@ -151,10 +151,8 @@ class Evidence:
         if not entropies or self.untaught:
             raise NotRun(f"It needs {CLASSES}.")
         shares = [count / self.watch.labels.total() for count in self.watch.labels.values()]
-        guessing, right = (
-            -sum(share * math.log(share) for share in shares),
-            fmean(p.accuracy for p in self.final if p.accuracy is not None),
-        )
+        guessing = -sum(share * math.log(share) for share in shares)
+        right = fmean(p.accuracy for p in self.final if p.accuracy is not None)
         if fmean(entropies) < (1 - LEARNED) * guessing + 0.01 or right > (1 + max(shares)) / 2:
             return ""
         return f"the cross-entropy is {fmean(entropies):.3g}, that of guessing {guessing:.3g}"
@@ -243,8 +241,7 @@ class Evidence:
             raise NotRun("It judges losses of outputs (B, C) and classes.")
         targets = one_hot(labels, outputs.shape[1]) if like.shape[1:] and like.shape[1] > 1 else labels
         targets = targets[:, None] if like.ndim > targets.ndim else targets
-        with torch.no_grad(), undisturbed():
-            return self.watch.plain_loss(outputs.to(like.device), targets.to(like)).detach().mean().item()
+        return self.own_loss(outputs.to(like.device), targets.to(like))
 
     @cached_property
     def made_up(self) -> tuple[Tensor, Tensor]:
@@ -277,12 +274,12 @@ class Evidence:
 
     def own_loss(self, outputs: Tensor, targets: Tensor) -> float:
         """Return the loop's loss."""
-        with torch.no_grad(), undisturbed():
+        with undisturbed():
             return self.watch.plain_loss(outputs, targets).mean().item()
 
     def evaluate(self, inputs: Tensor):
         """Return what a copy of the model gives in evaluation mode, with the same random numbers each time."""
-        with torch.no_grad(), undisturbed():
+        with undisturbed():
             return self._copy(inputs)
 
     @cached_property

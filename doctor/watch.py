@@ -20,16 +20,7 @@ from doctor.graph import leaves, squashed_twice
 from doctor.losses import misuse
 from doctor.measure import by_class, class_labels, norms, requires_grad, some
 from doctor.optimizers import parameters_of, unwrapped
-from doctor.records import (
-    Kept,
-    Pass,
-    Recorder,
-    Update,
-    compare_with_probabilities,
-    fetch,
-    first_weights,
-    score_outputs,
-)
+from doctor.records import Kept, Pass, Recorder, Update, compare_with_probabilities, fetch, first_weights, score_outputs
 from doctor.sandbox import copies
 from doctor.sums import Sums
 
@@ -148,9 +139,13 @@ class Watch:
         TENSOR_BACKWARD.ignore(self._sums.leave)
         LOSSES.ignore(self._after_torch_loss)
 
-    def _end_pass(self) -> None:
+    def pause(self) -> None:
+        """Listen to nothing until the next forward pass: what follows is no part of the loop."""
         self._sums.leave()
         self.evaluations.leave()
+
+    def _end_pass(self) -> None:
+        self.pause()
         if self._pass is None:
             return
         if self._recorder is not None:
@@ -177,8 +172,7 @@ class Watch:
 
     @_safely
     def _before_forward(self, module, args, kwargs):
-        self._sums.leave()
-        self.evaluations.leave()
+        self.pause()
         if not torch.is_grad_enabled():
             self._note("evaluations in training mode" if module.training else "evaluations")
             self.evaluations.take(module.training, args)
@@ -257,10 +251,10 @@ class Watch:
             self.misuse = self.misuse or misuse(function.__name__, *given[:2])
         if self.loss_fn is not None:
             return
-        if self._torch_loss is None and torch.is_grad_enabled() and requires_grad(given[0]):
-            self._torch_loss = function
+        if self._torch_loss is None and torch.is_grad_enabled() and any(map(requires_grad, given[:1])):
+            self._torch_loss, rest = function, given[2:]
             options = {key: value for key, value in kwargs.items() if key not in ("input", "target")}
-            self.plain_loss = lambda outputs, targets: function(outputs, targets, *given[2:], **options)
+            self.plain_loss = lambda outputs, targets, *more: function(outputs, targets, *(more or rest), **options)
         if self._torch_loss is function:
             self._after_loss(function, given if function.__name__ in LONGER else given[:2], {}, loss)
 

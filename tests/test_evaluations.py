@@ -12,7 +12,11 @@ BINARY = (INPUTS[:, :1] > 0).float()
 MANY = (INPUTS[:, :3] > 0).float()
 
 
-def loop(outputs: int, targets, loss_fn, metric=lambda outputs, targets: None, prepare=lambda x: x, backward=True):
+def nothing(*_):
+    return None
+
+
+def loop(outputs: int, targets, loss_fn, metric=nothing, prepare=lambda x: x, backward=True, at_end=nothing):
     """Train for 120 steps with two evaluations at the end, within the watch; return the doctor."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, outputs))
@@ -28,6 +32,7 @@ def loop(outputs: int, targets, loss_fn, metric=lambda outputs, targets: None, p
         with torch.no_grad():
             for part in (slice(300, 360), slice(340, 400)):
                 metric(model(prepare(INPUTS[part])), targets[part])
+        at_end(doctor)
     return doctor
 
 
@@ -84,6 +89,13 @@ def test_inputs_that_differ_a_little_or_are_nothing_are_left_alone(prepare):
 def test_a_loop_without_backward_is_told():
     [finding] = loop(*CE, backward=False).report().findings
     assert finding.cause == "no-optimizer-step" and "never called" in finding.evidence
+
+
+def test_reports_within_the_watch_say_the_same_each_time():
+    reports = []
+    ask = lambda doctor: reports.extend(doctor.report(probe=(INPUTS, CLASSES)) for _ in range(2))  # noqa: E731
+    loop(*CE, metric=lambda o, t: o.argmax(dim=0), at_end=ask)
+    assert [[finding.cause for finding in report.findings] for report in reports] == [["metric-wrong"]] * 2
 
 
 def test_nothing_listens_when_the_watch_ends():

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 from torch.nn.functional import cross_entropy
 from torch.optim import LBFGS, SGD, Adam
 
@@ -313,6 +314,21 @@ def test_not_a_number_and_errors_of_the_loop():
         model(X[:, :, :4])  # the loop's own error passes through, and the next pass is watched again
     watch.loss_fn(model(X), Y).backward()
     assert torch.overrides._get_current_function_mode() is None and len(watch.passes) == 2
+
+
+def test_a_loss_of_torch_is_heard_once_where_none_is_given():
+    torch.manual_seed(0)
+    model, x, y = nn.Linear(8, 3), torch.randn(64, 8), torch.arange(64) % 3
+    optimizer = SGD(model.parameters(), 0.1)
+    with Doctor(model, None, optimizer) as doctor:
+        for _ in range(6):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        log_probs, lengths = torch.randn(5, 2, 3).log_softmax(2), {"input_lengths": (5, 5), "target_lengths": (2, 2)}
+        functional.ctc_loss(log_probs=log_probs, targets=torch.ones(2, 2).long(), **lengths)
+    assert doctor.watch.count["losses"] == 6
+    assert not any(p.blended for p in doctor.watch.passes) and not doctor.watch.errors
 
 
 def test_what_cannot_be_watched_is_told_and_disturbs_nothing(monkeypatch):

@@ -165,7 +165,7 @@ def padding_not_masked(evidence: Evidence) -> Symptom | None:
     if targets.shape == inputs.shape and not {*targets[padding.bool()].tolist()} & {*evidence.untaught}:
         return Symptom(f"{share:.0%} of the positions are padding, and the loss counts them", 0)
     model, few = copies(evidence.model)[0].eval(), inputs[padding.sum(1) > 1]
-    with torch.no_grad(), undisturbed():
+    with undisturbed():
         longer = torch.cat([few, few[:, -1:].expand(-1, few.shape[1], *few.shape[2:])], 1)
         short, long = model(few), model(longer)
         if not isinstance(short, Tensor) or short.shape != long.shape:
