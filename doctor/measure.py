@@ -19,6 +19,8 @@ BOUNDS = {  # of the outputs of activation functions, by the name of the functio
     "hardtanh": (-1, 1),  # by default; nn.ReLU6 is one from 0 to 6
 }
 ALWAYS = 1  # the share of samples and positions at 0 from which on a unit is dead
+SMALL = 50_000  # numbers of one pass that are kept
+MOST = 10_000  # labels of one batch that are looked at, of pixels or words
 NEAR = 0.05  # of the range between the bounds: nearer than this to one of them is saturated
 
 # Functions, by name, that a forward pass is watched for.
@@ -135,15 +137,9 @@ def requires_grad(value) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
-SMALL = 50_000  # numbers of one pass
-
-
 def some(values: Tensor) -> Tensor:
     """Return a copy of the first samples, not more than are cheap to keep."""
     return values.detach()[: max(2, SMALL // max(1, values[:1].numel()))].clone() if values.ndim else values.detach()
-
-
-MOST = 10_000  # labels of one batch that are looked at, of pixels or words
 
 
 def by_class(outputs, targets, ignored: int = -100) -> tuple[Tensor, Tensor] | None:

@@ -211,14 +211,7 @@ class Interventions:
         others = {None, Change()} - {change}
         return self.score(change, recall) - max(self.score(other, recall) for other in others)
 
-    def score(
-        self,
-        change: Change | None,
-        recall: bool = False,
-        on: Data | None = None,
-        training: bool = False,
-        size: int | None = None,
-    ) -> float:
+    def score(self, change: Change | None, recall=False, on: Data | None = None, training=False, size=None) -> float:
         """Return the score of a copy trained with the change; for None that of the watched model as it is.
 
         It is measured on the rest of the probe, recall on test data where there are: they have more of rare classes.
@@ -267,9 +260,7 @@ class Interventions:
         return self._outputs[change][id(on)]
 
     @torch.no_grad()
-    def _evaluate(
-        self, model: nn.Module, inputs: Tensor, change: Change, training: bool = False, size: int = 1000
-    ) -> Tensor:
+    def _evaluate(self, model: nn.Module, inputs: Tensor, change: Change, training=False, size=1000) -> Tensor:
         model.train(training)
         functions = Functions(change, self.watch.ending)
         outputs = torch.cat([functions.call(model, part) for part in self._prepare(inputs, change).split(size)])

@@ -1,7 +1,6 @@
 """Recorded numbers -> matplotlib Figure. Nothing here trains, shows or saves."""
 
 import dataclasses
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
-from PIL import Image
 
 from helpers import quantities, session
 from helpers.movie import Rectangles, Words, incremental
@@ -54,15 +52,6 @@ def image_grid(images, titles=(), columns=10, cmap="gray", symmetric=False, size
         if i < len(titles):
             ax.set_title(titles[i], fontsize=8, fontweight="normal", loc="center", pad=2)
     return figure
-
-
-def small_png(figure: Figure) -> bytes:
-    """Return a figure as a PNG with a palette, which takes a fifth of the bytes; for large sheets of plots."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    image = Image.open(buffer).convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE)  # keeps thin colored lines
-    image.save(buffer := io.BytesIO(), "png", optimize=True)
-    return buffer.getvalue()
 
 
 def seed_lines(ax: Axes, x, values, label: str | None = None, color: str | None = None) -> None:
@@ -239,11 +228,8 @@ class _Panel:
 
     def label(self, title: str, guides: Mapping[float, str] | None = None) -> "_Panel":
         """Draw title, ticks, and dotted guides at given values."""
-        ticks = [
-            tick
-            for tick in MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
-            if self.low <= tick <= self.high
-        ]
+        ticks = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(self.low, self.high)
+        ticks = ticks[(self.low <= ticks) & (ticks <= self.high)]
         right, top = self.left + self.width, self.bottom + self.height
         lines = [(self.left, y, right, y + 1) for y in self.y(ticks)] + [(self.left - 1, self.bottom, self.left, top)]
         Rectangles(self.figure, lines, [to_rgb("0.9")] * len(ticks) + [to_rgb("0.6")])
@@ -280,9 +266,9 @@ class _Boxes:
         self._boxes.append(boxes)
         self._colors.append(np.broadcast_to(colors, (*boxes.shape[:2], 3)))
 
-    def _columns(self, panel: _Panel, first: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def _columns(self, panel: _Panel) -> tuple[np.ndarray, np.ndarray]:
         """Return where batches begin and end, (steps, 1) each; a pixel at least."""
-        edges = panel.left + np.rint(np.arange(first, self.steps + 2) * panel.width / (self.steps + 1))
+        edges = panel.left + np.rint(np.arange(1, self.steps + 2) * panel.width / (self.steps + 1))
         return edges[:-1, None], np.maximum(edges[1:], edges[:-1] + 1)[:, None]
 
     def bars(self, panel: _Panel, quantiles: np.ndarray, color: str) -> None:
@@ -303,11 +289,11 @@ class _Boxes:
             boxes = [(panel.left, b, panel.left + width, t) for b, t in zip(bottoms[0], tops[0], strict=True)]
             Rectangles(panel.figure, boxes, colors[0])
 
-    def line(self, panel: _Panel, values: np.ndarray, color, width: int = LINE) -> None:
+    def line(self, panel: _Panel, values: np.ndarray, color) -> None:
         """Draw values (steps,) as a line of steps; nothing where they are NaN."""
-        y, (left, right) = panel.y(values)[:, None] - width // 2, self._columns(panel)
+        y, (left, right) = panel.y(values)[:, None] - LINE // 2, self._columns(panel)
         before = np.concatenate([y[:1], y[:-1]])
-        bottoms, tops = np.minimum(y, before), np.maximum(y, before) + width
+        bottoms, tops = np.minimum(y, before), np.maximum(y, before) + LINE
         seen = ~np.isnan(values)[:, None] & ~np.isnan(np.concatenate([values[:1], values[:-1]]))[:, None]
         self._add((left, bottoms, np.where(seen, right, left), tops), to_rgb(color))
 

@@ -102,12 +102,8 @@ def write_gif(path: str | Path, frames: Iterable[np.ndarray], fps: float = FPS) 
     images = _index_images(shape, changes, index_of, transparent=len(palette))
     colors = np.concatenate([palette, [[255, 255, 255]]]).astype(np.uint8).tobytes()
     durations = [10 * round(100 / fps)] * (len(images) - 1) + [LAST]
-    options = {
-        "palette": colors,
-        "transparency": len(palette),
-        "duration": durations if len(images) > 1 else LAST,
-        "loop": 0,
-    }
+    options = {"palette": colors, "transparency": len(palette), "loop": 0}
+    options |= {"duration": durations if len(images) > 1 else LAST}
     options |= {"disposal": 1, "optimize": False}  # over the frame before; with older Pillows optimizing is slow
     gif = iio.imwrite("<bytes>", images, extension=".gif", is_batch=True, mode="P", **options)
     with session.saving(Path(path)), session.new_file(path) as temporary:
@@ -127,9 +123,8 @@ def _steps(draw, histories: tuple, steps: int) -> Iterator[tuple[Figure, list[Ar
         drawing = draw(*histories)
         first = next(drawing, None) if isinstance(drawing, Iterator) else drawing
     if not isinstance(first, tuple) or len(first) != 2 or not isinstance(first[0], Figure):
-        raise TypeError(
-            f"{draw.func.__name__} must first yield (figure, list of the artists that change), not {first}."
-        )
+        name = draw.func.__name__
+        raise TypeError(f"{name} must first yield (figure, list of the artists that change), not {first}.")
     figure, changing = first
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()

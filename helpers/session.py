@@ -158,17 +158,12 @@ def check_uploads(folder: Path) -> None:
     """Say which zip in `folder` has other code than what was unpacked from an older one, and runs."""
     for upload in folder.glob("*.zip"):
         with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(upload) as archive:
-            for entry in archive.infolist():
-                file = folder / "bundle" / entry.filename.replace("\\", "/")
-                ours = file.suffix == ".py" and file.is_relative_to(ROOT) and file.exists()
-                if (
-                    ours
-                    and file.stat().st_mtime < upload.stat().st_mtime
-                    and zlib.crc32(file.read_bytes()) != entry.CRC
-                ):
-                    advice = f"delete the folder {folder / 'bundle'}, restart the session and run all cells"
-                    print(f"!!! {upload.name} is newer and has other code than what runs here: {advice}.")
-                    break
+            files = [(folder / "bundle" / e.filename.replace("\\", "/"), e.CRC) for e in archive.infolist()]
+            ours = [(f, crc) for f, crc in files if f.suffix == ".py" and f.is_relative_to(ROOT) and f.exists()]
+            older = [(f, crc) for f, crc in ours if f.stat().st_mtime < upload.stat().st_mtime]
+            if any(zlib.crc32(f.read_bytes()) != crc for f, crc in older):
+                advice = f"delete the folder {folder / 'bundle'}, restart the session and run all cells"
+                print(f"!!! {upload.name} is newer and has other code than what runs here: {advice}.")
 
 
 def describe() -> None:

@@ -16,6 +16,10 @@ from doctor.measure import by_class, class_labels
 from doctor.sandbox import Data, copies, undisturbed
 from doctor.watch import FIRST
 
+DROWNS = 0.3  # of the labels, of one class
+ROUGHER = 1.15  # photographs are half as rough, and noise as rough
+DRIFT = 2.0  # times the size of the first inputs
+
 
 def constant_inputs(evidence: Evidence) -> Symptom | None:
     rms = [place.rms for place in evidence.inputs if not math.isnan(place.rms)]
@@ -65,9 +69,6 @@ def class_imbalance(evidence: Evidence) -> Symptom | None:
             return Symptom(text, 0, needs=FASTER if dense else 2 * GAIN if neglected else None)
 
 
-DROWNS = 0.3  # of the labels, of one class
-
-
 def neglects_classes(evidence: Evidence) -> bool:
     """Tell whether the model predicts a class less than a tenth as often as it comes: more is a matter of taste."""
     trials = evidence.experiments()
@@ -108,9 +109,6 @@ def axes_scrambled(evidence: Evidence) -> Symptom | None:
         return Symptom(f"{text} {swapped:.2g}", 0, certain=True)
 
 
-ROUGHER = 1.15  # photographs are half as rough, and noise as rough
-
-
 def inputs_drift(evidence: Evidence) -> Symptom | None:
     """The size of the inputs is another one at the end than at the beginning, by more than batches differ."""
     rms = [place.rms for place in evidence.inputs if place.rms > 0]
@@ -121,9 +119,6 @@ def inputs_drift(evidence: Evidence) -> Symptom | None:
     if max(first) < 3 * min(first) and (min(last) > DRIFT * max(first) or max(last) * DRIFT < min(first)):
         text = f"the rms of the inputs goes from {fmean(first):.3g} to {fmean(last):.3g}"
         return Symptom(text, 0, certain=not max(first) / 100 < fmean(last) < 100 * max(first))
-
-
-DRIFT = 2.0
 
 
 def repeated_samples(evidence: Evidence) -> Symptom | None:

@@ -20,9 +20,7 @@ def not_in_eval_mode(evidence: Evidence) -> Symptom | None:
     """Evaluations in training mode, or with dropout that knows no mode: it counts where it costs accuracy."""
     won = evidence.interventions.won_by_averaging() if evidence.interventions else 0.0
     if won > WORSE:
-        text = (
-            f"outputs are random in evaluation mode, too: the mean of several passes scores {100 * won:.0f} points more"
-        )
+        text = f"outputs are random in evaluation mode: the mean of several passes scores {100 * won:.0f} points more"
         return Symptom(text, 0, certain=True)
     number = evidence.count["evaluations in training mode"]
     if not number:

@@ -7,7 +7,14 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from doctor.evidence import CLASSES, GAIN, LOSS, Evidence, NotRun, Symptom, close, is_float, often, total_norm
-from doctor.measure import function_name
+from doctor.measure import BOUNDS, function_name
+
+MANY = 0.3  # of the targets, that nobody puts out of reach
+FAR = 20.0  # logits that leave no doubt
+UNBALANCED = 100.0  # times the gradients of another part of the loss
+RECTIFIED = ("relu", "clamp", "clamp_min", "clip")
+# What activation functions can give, by the names of their torch functions.
+RANGES = BOUNDS | dict.fromkeys((*RECTIFIED, "softplus"), (0, math.inf)) | {"relu6": (0, 6)}
 
 
 def class_weights_wrong(evidence: Evidence) -> Symptom | None:
@@ -109,13 +116,6 @@ def activation_on_output(evidence: Evidence) -> Symptom | None:
             return Symptom(text, 0, evidence.used[-1], certain=ending[0] in RANGES and outside > MANY, needs=GAIN)
 
 
-MANY = 0.3  # of the targets, that nobody puts out of reach
-# What activation functions can give, by the names of their torch functions.
-RANGES = {"sigmoid": (0, 1), "hardsigmoid": (0, 1), "tanh": (-1, 1), "softsign": (-1, 1), "hardtanh": (-1, 1)}
-RECTIFIED = ("relu", "clamp", "clamp_min", "clip")
-RANGES |= dict.fromkeys((*RECTIFIED, "softplus"), (0, math.inf)) | {"relu6": (0, 6)}
-
-
 def observed_range(outputs: torch.Tensor) -> tuple[float, float]:
     """Return least and greatest output if a tenth of them is there, as behind a bounded function; else no bounds."""
     low, high = outputs.min().item(), outputs.max().item()
@@ -146,9 +146,6 @@ def beyond_reach(evidence: Evidence, names) -> Symptom | None:
     if reached > 0.01 and beyond < 0.5 * reached:
         text = f"outputs come from {ending[0]}: the loss cannot fall below {reached:.3g}, and logits could"
         return Symptom(text, 0, evidence.used[-1], certain=True)
-
-
-FAR = 20.0  # logits that leave no doubt
 
 
 def shape_broadcast(evidence: Evidence) -> Symptom | None:
@@ -213,13 +210,8 @@ def loss_terms_unbalanced(evidence: Evidence) -> Symptom | None:
         sizes.append(total_norm(g.norm().item() for g in gradients if g is not None))
     sizes = [size for size in sizes if size > 0]
     if len(sizes) > 1 and max(sizes) > UNBALANCED * min(sizes):
-        text = (
-            f"of {len(sizes)} parts of the loss one has gradients {max(sizes) / min(sizes):.2g} times those of another"
-        )
-        return Symptom(text, 0)
-
-
-UNBALANCED = 100.0
+        times = f"{max(sizes) / min(sizes):.2g} times"
+        return Symptom(f"of {len(sizes)} parts of the loss one has gradients {times} those of another", 0)
 
 
 class Terms(TorchFunctionMode):
