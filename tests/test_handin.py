@@ -23,7 +23,10 @@ def filled_in(tmp_path):
         for path in (session.ROOT / part).iterdir():
             copy = tmp_path / part / path.name
             if path.suffix in (".ipynb", ".txt"):
-                copy.write_text(path.read_text(encoding="utf-8").replace(EXAMPLE, owner), encoding="utf-8")
+                text = path.read_text(encoding="utf-8").replace(
+                    f"{EXAMPLE}   (an example: write yours into", f"{owner}   (from"
+                )
+                copy.write_text(text.replace(EXAMPLE, owner), encoding="utf-8")
             elif path.is_file():
                 copy.symlink_to(path)
     return tmp_path
