@@ -250,6 +250,8 @@ def to_html(notebook: nbformat.NotebookNode, title: str) -> str:
     """Return a notebook as nbconvert writes it, with formulas as MathML and movies."""
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"  # nbformat draws one at random where a cell has none
+        if cell.metadata.get("jupyter", {}).get("source_hidden"):  # which the exporter shows
+            cell.metadata["transient"] = {"remove_source": True}
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
             data.pop(WIDGET, None)  # dead in a page
             if "image/gif" in data:  # which the exporter drops

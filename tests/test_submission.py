@@ -175,6 +175,7 @@ FAULTS = {
     "a comma too many": (lambda root: write(root / "group.json", '{"group",}'), r"should read .* \(line 1: "),
     "names as text": (with_group(names="Ada"), "group.json should read"),
     "no group": (with_group(group=""), "names no group"),
+    "the example": (with_group(group="0", names=["Ada Example", "Alan Example"]), "still holds the example"),
     "no names": (with_group(names=[]), "has no names"),
     "as in the example": (with_group(names=["...", "..."]), "has no names"),
     "an empty name": (with_group(names=["Ada", " "]), "or an empty one"),
@@ -376,6 +377,13 @@ def page_with(bundle, *sources, **attachments):
     edited(lambda given: given["cells"].extend(cells))(bundle)
     page = make_page(path_of(bundle), bundle)
     return page.content.decode(), page
+
+
+def test_a_folded_cell_is_folded_in_the_page_and_shows_its_output(bundle):
+    fold = {"jupyter": {"source_hidden": True}}
+    edited(lambda given: given["cells"][1]["metadata"].update(fold))(bundle)
+    page = page_with(bundle)[0]
+    assert "describe" not in page and SIGNATURE in page
 
 
 PICTURES = {
