@@ -311,11 +311,8 @@ class Evidence:
         if self.keeps_state:
             return "called again with the same inputs the model gives other outputs, as it keeps a state"
         change = depends(self.evaluate, inputs, first, 0)
-        if change < 1e-3 or (
-            first.ndim > 1 < inputs.ndim
-            and first.shape[1] == inputs.shape[1] > 2
-            and depends(self.evaluate, inputs, first, 1) < 1e-3
-        ):
+        sequences = first.ndim > 1 < inputs.ndim and first.shape[1] == inputs.shape[1] > 2
+        if change < 1e-3 or (sequences and depends(self.evaluate, inputs, first, 1) < 1e-3):
             return ""  # with dimension 1 for the samples, as recurrent networks have it
         return f"the output for a sample changes by {change:.0%} of its size with the other samples of the batch"
 

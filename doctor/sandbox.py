@@ -54,8 +54,10 @@ class Data(NamedTuple):
         """
         if isinstance(data, torch.utils.data.DataLoader):
             batches = islice(data, -(-LOADED // (data.batch_size or 1)))
-            data = [torch.cat(parts)[:LOADED] for parts in zip(*batches, strict=True)]
-        if not isinstance(data, (tuple, list)) or len(data) not in (2, 4) or not isinstance(data[0], Tensor):
+            with contextlib.suppress(TypeError):  # of batches of other things than tensors
+                data = [torch.cat(parts)[:LOADED] for parts in zip(*batches, strict=True)]
+        fits = isinstance(data, (tuple, list)) and len(data) in (2, 4)
+        if not fits or not all(isinstance(part, Tensor) or part is None for part in data) or data[0] is None:
             raise ValueError("data must be a DataLoader, or tensors: (inputs, targets), perhaps with those for test.")
         data = cls(*data)
         for inputs, targets in (data[:2], data[2:]):

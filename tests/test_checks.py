@@ -738,6 +738,8 @@ def test_an_error_stops_one_check_only():
         ((X, Y, X[:5], Y[:4]), "5 inputs and 4 targets"),
         ((X, Y, X), "data must be"),
         (X, "data must be"),
+        ((X, Y.tolist()), "data must be"),
+        (torch.utils.data.DataLoader([{"x": x, "y": y} for x, y in zip(X, Y, strict=True)]), "data must be"),
     ],
 )
 def test_wrong_data(data, message):

@@ -12,7 +12,7 @@ from helpers import session
 ROOT = session.ROOT
 
 # Lines of a part in all; beyond them a change has to take something away.
-BUDGETS = {"helpers": 2699, "doctor": 5032, "submission.py": 350, "handin_notebook.py": 335}
+BUDGETS = {"helpers": 2699, "doctor": 5031, "submission.py": 350, "handin_notebook.py": 335}
 MODULE = 400  # lines
 FUNCTION, MEDIAN = 40, 12  # lines, from `def` to the end, docstring and blank lines included
 
