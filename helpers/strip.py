@@ -31,7 +31,7 @@ class _Activations(TorchFunctionMode):
         return outputs
 
 
-def record(log, model, batch) -> None:
+def record(log, model, batch, parameters=None) -> None:
     """Write what this step looks like to a Logbook, if it is due; call it between `backward` and the update.
 
     The `model`, any callable, is called once more: gradients, random numbers and running averages stay as they are.
@@ -48,7 +48,7 @@ def record(log, model, batch) -> None:
         for buffer, before in buffers:
             buffer.copy_(before)
     log.activations(mode.found | {"outputs": outputs})
-    weights = [p for p in model.parameters() if p.ndim > 1]
+    weights = [p for p in parameters or model.parameters() if p.ndim > 1]
     log.parameters({f"W{number}": weight for number, weight in enumerate(weights, 1)})
 
 

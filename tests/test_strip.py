@@ -77,6 +77,16 @@ def test_layers_and_gradients_of_any_model_are_recorded_and_drawn(make, hidden, 
     assert len(figure.axes) == 2 * len(strip.TITLES)
 
 
+def test_a_function_is_recorded_with_its_parameters(tmp_path):
+    model = ByHand()
+    with Logbook(tmp_path) as log:
+        loss = cross_entropy(model(X), Y)
+        loss.backward()
+        strip.record(log, lambda x: model(x), X, parameters=model.weights)
+        log.step(len(X), loss=loss)
+    assert {"gradient_norm/01_W1", "gradient_norm/02_W2", "activation/01_layer_1"} <= set(read(tmp_path))
+
+
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_zero_gradients_and_numbers_that_are_not_finite_are_drawn(tmp_path):
     dead, exploding = ByHand(), ByHand()
