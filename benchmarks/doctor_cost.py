@@ -82,7 +82,7 @@ def main() -> None:
         f"Training with a Doctor, batches of {BATCH}",
         header,
         rows,
-        f"One thread; medians (extremes) of neighbouring runs of {steps} steps, {REPEATS} in each of {PROCESSES} "
+        f"One thread; medians (extremes) of neighboring runs of {steps} steps, {REPEATS} in each of {PROCESSES} "
         "processes. "
         "MB: by how much the peak of resident memory grew in the first run of a process, at most. The reports are of a "
         "sound run, watched at each step.",
