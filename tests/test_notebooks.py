@@ -45,6 +45,7 @@ def test_holds_outputs_of_a_real_run(path):
     assert "source: torchvision" in printed(path)
     for sign in ("quick run", "QUICK=1", "!!! A SAMPLE", "not judged"):
         assert sign not in printed(path)
+    assert not re.search(r"trials read from runs/(?!kept/)", printed(path))  # left by an earlier run
 
 
 def test_every_claim_holds(path):
